@@ -1,0 +1,34 @@
+//! Plain serialisable data of asyncspy.
+//!
+//! This crate is the one language that every other part speaks: the readers fill it, the
+//! analysis folds it, the sinks and the terminal view print it. It holds no I/O, no clock and
+//! nothing that depends on a CPython version.
+//!
+//! Map:
+//! - [`ids`]: addresses and identities in the target.
+//! - [`stack`]: where code is: [`Location`], [`StackFrame`].
+//! - [`quality`]: how good a result is: [`Faults`], [`SamplingQuality`].
+//! - [`snapshot`]: a census of every thread, loop and task at one moment.
+//! - [`sample`]: what each loop did at one tick, and the [`Event`] stream made of them.
+//! - [`stall`]: a turn of a loop that outlasted the threshold, with its cause.
+//! - [`report`]: what the analysis has gathered so far, ready to be shown.
+//!
+//! Times are nanoseconds. A name that ends in `_monotonic_ns` is on the CLOCK_MONOTONIC of the
+//! machine that runs asyncspy; one that ends in `_unix_ns` is wall-clock time since the epoch.
+
+pub mod ids;
+pub mod quality;
+pub mod report;
+pub mod sample;
+pub mod snapshot;
+pub mod stack;
+pub mod stall;
+
+pub use ids::{LoopId, RemoteAddr, StackId, TaskId, TaskIndex};
+pub use quality::{FaultKind, Faults, SamplingQuality};
+pub use sample::{Event, LoopActivity, LoopSample, Sample, TaskDefinition, Turn};
+pub use snapshot::{
+    LoopInfo, LoopKind, LoopState, Snapshot, TaskInfo, TaskState, ThreadInfo, WaitsOn,
+};
+pub use stack::{FrameKind, Location, StackFrame};
+pub use stall::{BeganIs, Cause, Stall};

@@ -1,0 +1,2 @@
+//! asyncspy
+fn main() {}
