@@ -1,0 +1,355 @@
+//! Which tasks a task waits for, directly or through futures.
+//!
+//! From 3.14 on futures record who awaits them. Before, and where they do not, the structures of
+//! gather, wait, wait_for, shield, TaskGroup and as_completed lead there.
+
+use asyncspy_model::{RemoteAddr, TaskId};
+use rustc_hash::FxHashSet;
+
+use super::Caches;
+use super::task::{TaskFields, TaskRecord};
+use super::wait_kind::is_asyncio_file;
+use crate::layout::AwaitedByLayout;
+use crate::python::code::CodeInfo;
+use crate::python::frame::{RawFrame, read_local};
+use crate::python::object::Objects;
+use crate::python::types::TypeKind;
+use crate::target::memory::{MemoryError, MemoryViewExt};
+
+/// Deepest nesting of futures (gather in gather, shield in gather) that is followed.
+const MAX_NESTING: usize = 64;
+
+/// Most futures that are followed for one task.
+const MAX_FUTURES: usize = 1 << 20;
+
+/// Tasks that the target records as awaiting this one (`fut_awaited_by`, 3.14 and later).
+///
+/// # Errors
+/// When a recorded awaiter cannot be read.
+pub fn recorded_awaiters(
+    objects: Objects<'_>,
+    caches: &mut Caches,
+    by: AwaitedByLayout,
+    fields: &TaskFields,
+) -> Result<Vec<TaskId>, MemoryError> {
+    let mut tasks = Vec::new();
+    let mut seen = FxHashSet::default();
+    let mut pending = awaiter_items(objects, fields.awaited_by)?;
+    while let Some(awaiter) = pending.pop() {
+        if !seen.insert(awaiter) || seen.len() > MAX_FUTURES {
+            continue;
+        }
+        match caches.types.of_object(objects, awaiter)?.kind {
+            TypeKind::Task => tasks.push(TaskId(awaiter)),
+            TypeKind::Future => {
+                let link = objects.view.read_ptr(awaiter.offset(by.awaited_by))?;
+                let is_set = objects.view.read_u8(awaiter.offset(by.is_set))? != 0;
+                pending.extend(awaiter_items(objects, (link, is_set))?);
+            }
+            // A task or future of a Python class.
+            _ => match TaskFields::read(objects, caches, awaiter) {
+                Ok(_) => tasks.push(TaskId(awaiter)),
+                Err(error) if error.is_final() => return Err(error),
+                Err(_) => {
+                    let attribute = objects.attribute(awaiter, "_Future__asyncio_awaited_by")?;
+                    if let Some(set) = attribute {
+                        let is_set = caches.types.kind_of(objects, set) == TypeKind::Set;
+                        if is_set {
+                            pending.extend(objects.set_items(set)?);
+                        }
+                    }
+                }
+            },
+        }
+    }
+    tasks.sort_unstable();
+    Ok(tasks)
+}
+
+fn awaiter_items(
+    objects: Objects<'_>,
+    (link, is_set): (RemoteAddr, bool),
+) -> Result<Vec<RemoteAddr>, MemoryError> {
+    if link.is_null() {
+        Ok(Vec::new())
+    } else if is_set {
+        objects.set_items(link)
+    } else {
+        Ok(vec![link])
+    }
+}
+
+/// Tasks that a waiting task waits for, by the structures that connect them.
+///
+/// # Errors
+/// When one of those structures cannot be read.
+pub fn awaited_tasks(
+    objects: Objects<'_>,
+    caches: &mut Caches,
+    record: &TaskRecord,
+) -> Result<Vec<TaskId>, MemoryError> {
+    let mut search = Search::new(objects, caches);
+    let leaf = record.fields.fut_waiter;
+    if leaf.is_null() {
+        return Ok(Vec::new());
+    }
+    search.resolve(leaf)?;
+    if let Some(inner) = record.inner_frames.first() {
+        search.by_frame(record, inner)?;
+    }
+    let mut tasks = search.tasks;
+    tasks.retain(|task| task.0 != record.fields.addr);
+    tasks.sort_unstable();
+    tasks.dedup();
+    Ok(tasks)
+}
+
+/// The queue from which a task gets in `as_completed`: a free variable `done` of
+/// `_wait_for_one`, or from 3.13 an attribute of the iterator that is its `self`.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn as_completed_queue(
+    objects: Objects<'_>,
+    caches: &mut Caches,
+    record: &TaskRecord,
+) -> Result<Option<RemoteAddr>, MemoryError> {
+    let mut frames = record.chain.iter().zip(&record.inner_frames);
+    let Some((_, frame)) = frames.find(|(location, _)| {
+        location.function.ends_with("_wait_for_one") && is_asyncio_file(&location.file)
+    }) else {
+        return Ok(None);
+    };
+    let mut search = Search::new(objects, caches);
+    match search.local(frame, "self")? {
+        Some(iterator) => objects.attribute(iterator, "_done"),
+        None => search.local(frame, "done"),
+    }
+}
+
+/// The queues into which the completion of a C task puts, by its callbacks.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn completion_queues(
+    objects: Objects<'_>,
+    caches: &mut Caches,
+    task: RemoteAddr,
+) -> Result<Vec<RemoteAddr>, MemoryError> {
+    let mut search = Search::new(objects, caches);
+    let mut queues = Vec::new();
+    if search.caches.types.kind_of(objects, task) != TypeKind::Task {
+        return Ok(queues);
+    }
+    for callback in callbacks(objects, task)? {
+        if search.caches.types.kind_of(objects, callback) == TypeKind::Method {
+            // From 3.13 on a method of the iterator: `im_self`.
+            let owner = objects.view.read_ptr(callback.offset(24))?;
+            let class = search.caches.types.of_object(objects, owner)?;
+            if &*class.name == "_AsCompletedIterator" {
+                queues.extend(objects.attribute(owner, "_done")?);
+            }
+        } else if let Some(code) = search.function_code(callback)?
+            && &*code.name == "_on_completion"
+        {
+            queues.extend(search.closure_value(callback, &code, "done")?);
+        }
+    }
+    Ok(queues)
+}
+
+struct Search<'a, 'c> {
+    objects: Objects<'a>,
+    caches: &'c mut Caches,
+    tasks: Vec<TaskId>,
+    seen: FxHashSet<RemoteAddr>,
+}
+
+impl<'a, 'c> Search<'a, 'c> {
+    fn new(objects: Objects<'a>, caches: &'c mut Caches) -> Self {
+        Self {
+            objects,
+            caches,
+            tasks: Vec::new(),
+            seen: FxHashSet::default(),
+        }
+    }
+
+    /// The tasks behind a future: itself, gather's children, what a shield protects.
+    fn resolve(&mut self, future: RemoteAddr) -> Result<(), MemoryError> {
+        let mut pending = vec![(future, 0)];
+        while let Some((at, depth)) = pending.pop() {
+            if depth > MAX_NESTING || self.seen.len() > MAX_FUTURES || !self.seen.insert(at) {
+                continue;
+            }
+            let info = self.caches.types.of_object(self.objects, at)?;
+            let (kind, class) = (info.kind, info.name.clone());
+            match kind {
+                TypeKind::Task => self.tasks.push(TaskId(at)),
+                _ if &*class == "_GatheringFuture" => {
+                    if let Some(children) = self.objects.attribute(at, "_children")? {
+                        let children = self.objects.list_items(children)?;
+                        pending.extend(children.into_iter().map(|child| (child, depth + 1)));
+                    }
+                }
+                TypeKind::Future => {
+                    let inner = self.shielded(at)?;
+                    pending.extend(inner.map(|inner| (inner, depth + 1)));
+                }
+                TypeKind::Other if TaskFields::read(self.objects, self.caches, at).is_ok() => {
+                    self.tasks.push(TaskId(at));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What a future made by `shield` protects: its callback `_outer_done_callback` closes over
+    /// `inner`.
+    fn shielded(&mut self, outer: RemoteAddr) -> Result<Option<RemoteAddr>, MemoryError> {
+        for callback in callbacks(self.objects, outer)? {
+            if let Some(code) = self.function_code(callback)?
+                && &*code.name == "_outer_done_callback"
+            {
+                return self.closure_value(callback, &code, "inner");
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the innermost frame of a wait knows: `_wait`, `wait_for`, TaskGroup.
+    fn by_frame(
+        &mut self,
+        record: &TaskRecord,
+        frame: &RawFrame,
+    ) -> Result<(), MemoryError> {
+        let Some(innermost) = record.chain.first() else {
+            return Ok(());
+        };
+        if !is_asyncio_file(&innermost.file) {
+            return Ok(());
+        }
+        match &*innermost.function {
+            "_wait" => {
+                if let Some(futures) = self.local(frame, "fs")? {
+                    self.resolve_all(self.objects.set_items(futures)?)?;
+                }
+            }
+            "wait_for" => {
+                if let Some(future) = self.local(frame, "fut")? {
+                    self.resolve_future(future)?;
+                }
+            }
+            "TaskGroup.__aexit__" | "TaskGroup._aexit" => {
+                if let Some(group) = self.local(frame, "self")?
+                    && let Some(tasks) = self.objects.attribute(group, "_tasks")?
+                {
+                    self.resolve_all(self.objects.set_items(tasks)?)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn resolve_all(&mut self, futures: Vec<RemoteAddr>) -> Result<(), MemoryError> {
+        futures
+            .into_iter()
+            .try_for_each(|future| self.resolve_future(future))
+    }
+
+    fn resolve_future(&mut self, future: RemoteAddr) -> Result<(), MemoryError> {
+        match self.caches.types.kind_of(self.objects, future) {
+            TypeKind::Task | TypeKind::Future | TypeKind::Other => self.resolve(future),
+            _ => Ok(()),
+        }
+    }
+
+    /// A local variable of a frame, out of its cell if it is in one.
+    fn local(&mut self, frame: &RawFrame, name: &str) -> Result<Option<RemoteAddr>, MemoryError> {
+        let code = self.caches.codes.get(self.objects, frame.code)?;
+        let Some(slot) = code.local_slot(name) else {
+            return Ok(None);
+        };
+        let value = read_local(self.objects, frame.addr, slot)?;
+        self.out_of_cell(value)
+    }
+
+    fn out_of_cell(&mut self, value: RemoteAddr) -> Result<Option<RemoteAddr>, MemoryError> {
+        if value.is_null() {
+            return Ok(None);
+        }
+        if self.caches.types.kind_of(self.objects, value) == TypeKind::Cell {
+            let inside = self.objects.view.read_ptr(value.offset(16))?;
+            return Ok((!inside.is_null()).then_some(inside));
+        }
+        Ok(Some(value))
+    }
+
+    fn function_code(
+        &mut self,
+        callback: RemoteAddr,
+    ) -> Result<Option<std::sync::Arc<CodeInfo>>, MemoryError> {
+        if self.caches.types.kind_of(self.objects, callback) != TypeKind::Function {
+            return Ok(None);
+        }
+        let code = callback.offset(self.objects.layout.function.code);
+        let code = self.objects.view.read_ptr(code)?;
+        self.caches.codes.get(self.objects, code).map(Some)
+    }
+
+    /// A free variable of a function: the free variables are the last of a code's local names,
+    /// in the order of the closure's cells.
+    fn closure_value(
+        &mut self,
+        function: RemoteAddr,
+        code: &CodeInfo,
+        name: &str,
+    ) -> Result<Option<RemoteAddr>, MemoryError> {
+        let closure = function.offset(self.objects.layout.function.closure);
+        let closure = self.objects.view.read_ptr(closure)?;
+        if closure.is_null() {
+            return Ok(None);
+        }
+        let cells = self.objects.tuple_items(closure)?;
+        let names = code.local_names.iter().rev().zip(cells.iter().rev());
+        for (local, cell) in names {
+            if &**local == name {
+                return self.out_of_cell(*cell);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The callbacks of a C future: `callback0` and the first of each pair in `callbacks`.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn callbacks(
+    objects: Objects<'_>,
+    future: RemoteAddr,
+) -> Result<Vec<RemoteAddr>, MemoryError> {
+    let layout = &objects.layout.task;
+    let mut found = Vec::new();
+    let first = objects.view.read_ptr(future.offset(layout.callback0))?;
+    if !first.is_null() {
+        found.push(first);
+    }
+    let list = objects.view.read_ptr(future.offset(layout.callbacks))?;
+    if !list.is_null() && is_list(objects, list)? {
+        for pair in objects.list_items(list)? {
+            found.extend(objects.tuple_items(pair)?.first());
+        }
+    }
+    Ok(found)
+}
+
+/// `callbacks` is `None` or null when there is but one.
+fn is_list(objects: Objects<'_>, addr: RemoteAddr) -> Result<bool, MemoryError> {
+    const LIST_SUBCLASS: u64 = 1 << 25;
+    let class = objects.type_of(addr)?;
+    let flags = class.offset(objects.layout.type_.flags);
+    Ok(objects.view.read_u64(flags)? & LIST_SUBCLASS != 0)
+}

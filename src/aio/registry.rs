@@ -1,0 +1,247 @@
+//! Where an interpreter keeps its tasks.
+
+use asyncspy_model::{FaultKind, Faults, RemoteAddr};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::task_list::walk_list;
+use super::task_set::{ReadSet, read_set, read_weak_set};
+use crate::layout::{Layout, RunningTask, TaskRegistry};
+use crate::python::object::Objects;
+use crate::python::thread::{Interpreter, Thread};
+use crate::target::image::PageImage;
+use crate::target::memory::{MemoryError, MemoryViewExt};
+
+/// `md_dict` of a module (`PyModuleObject`, Objects/moduleobject.c).
+const MODULE_DICT: u64 = 16;
+
+/// The parts of asyncio's modules that matter, by interpreter. Looked up once: the table of
+/// modules is long.
+#[derive(Debug, Default)]
+pub struct Registries {
+    found: FxHashMap<i64, Registry>,
+    /// Nodes of each list at the last walk, newest first.
+    guesses: FxHashMap<RemoteAddr, Vec<RemoteAddr>>,
+}
+
+/// The module dicts of one interpreter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Registry {
+    modules: RemoteAddr,
+    /// `asyncio.tasks`: the module and its dict.
+    tasks: (RemoteAddr, RemoteAddr),
+    /// `_asyncio`, the same; null where there is no C module.
+    accelerator: (RemoteAddr, RemoteAddr),
+}
+
+/// The containers of one interpreter.
+#[derive(Debug, Default)]
+struct Containers {
+    current: Option<RemoteAddr>,
+    eager: Vec<RemoteAddr>,
+    scheduled: Vec<RemoteAddr>,
+}
+
+/// The tasks of one interpreter.
+#[derive(Debug, Default)]
+pub struct Registered {
+    /// Addresses, each once, in an order that is stable while nothing changes. Tasks that are
+    /// done may be among them.
+    pub tasks: Vec<RemoteAddr>,
+    /// The running task of each loop, where a dict records it.
+    pub running: FxHashMap<RemoteAddr, RemoteAddr>,
+    /// What went wrong.
+    pub faults: Faults,
+}
+
+impl Registries {
+    /// Collects the tasks of an interpreter.
+    ///
+    /// # Errors
+    /// [`MemoryError::Gone`], [`MemoryError::Denied`], [`MemoryError::Budget`].
+    pub fn collect(
+        &mut self,
+        image: &PageImage<'_>,
+        layout: &Layout,
+        interpreter: &Interpreter,
+        threads: &[Thread],
+    ) -> Result<Registered, MemoryError> {
+        let mut registered = Registered::default();
+        let mut seen = FxHashSet::default();
+        if layout.tasks == TaskRegistry::Lists {
+            self.collect_lists(image, layout, interpreter, threads, &mut registered)?;
+            seen.extend(registered.tasks.iter().copied());
+        }
+        let objects = Objects {
+            view: image,
+            layout,
+        };
+        let Some(registry) = self.registry(objects, interpreter, &mut registered.faults)? else {
+            return Ok(registered);
+        };
+        let Some(containers) = containers(objects, registry)? else {
+            registered.faults.add(FaultKind::ModulesUnreadable);
+            return Ok(registered);
+        };
+        if let Some(current) = containers.current
+            && layout.running_task == RunningTask::CurrentTasks
+        {
+            let running = objects.dict_items(current);
+            registered.running = running.unwrap_or_default().into_iter().collect();
+        }
+        // Eager tasks first: a task moves from there to the scheduled ones, never back.
+        for set in containers.eager {
+            let set = read_set(image.memory(), layout, set);
+            registered.add(set, &mut seen)?;
+        }
+        for set in containers.scheduled {
+            registered.add(read_weak_set(image, layout, set), &mut seen)?;
+        }
+        Ok(registered)
+    }
+
+    fn collect_lists(
+        &mut self,
+        image: &PageImage<'_>,
+        layout: &Layout,
+        interpreter: &Interpreter,
+        threads: &[Thread],
+        registered: &mut Registered,
+    ) -> Result<(), MemoryError> {
+        let of_threads = threads
+            .iter()
+            .map(|thread| thread.addr.offset(layout.thread.asyncio_tasks_head));
+        let of_interpreter = interpreter
+            .addr
+            .offset(layout.interpreter.asyncio_tasks_head);
+        for head in of_threads.chain([of_interpreter]) {
+            let guess = self.guesses.remove(&head).unwrap_or_default();
+            let list = walk_list(image.memory(), head, &guess)?;
+            if !list.proven {
+                registered.faults.add(FaultKind::TasksUnreachable);
+            }
+            let oldest_first = list.nodes.iter().rev();
+            registered
+                .tasks
+                .extend(oldest_first.map(|node| node.before(layout.task.node)));
+            if !list.nodes.is_empty() {
+                self.guesses.insert(head, list.nodes);
+            }
+        }
+        Ok(())
+    }
+
+    /// The module dicts of an interpreter; `None` while asyncio is not imported there.
+    fn registry(
+        &mut self,
+        objects: Objects<'_>,
+        interpreter: &Interpreter,
+        faults: &mut Faults,
+    ) -> Result<Option<Registry>, MemoryError> {
+        let unchanged = |module: (RemoteAddr, RemoteAddr)| {
+            module.0.is_null()
+                || objects.view.read_ptr(module.0.offset(MODULE_DICT)) == Ok(module.1)
+        };
+        if let Some(known) = self.found.get(&interpreter.id)
+            && known.modules == interpreter.modules
+            && unchanged(known.tasks)
+            && unchanged(known.accelerator)
+        {
+            return Ok(Some(*known));
+        }
+        self.found.remove(&interpreter.id);
+        if interpreter.modules.is_null() {
+            return Ok(None);
+        }
+        match find_modules(objects, interpreter.modules) {
+            Ok(Some(registry)) => {
+                self.found.insert(interpreter.id, registry);
+                Ok(Some(registry))
+            }
+            Ok(None) => Ok(None),
+            Err(error) if error.is_final() => Err(error),
+            Err(_) => {
+                faults.add(FaultKind::ModulesUnreadable);
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn find_modules(
+    objects: Objects<'_>,
+    modules: RemoteAddr,
+) -> Result<Option<Registry>, MemoryError> {
+    let nothing = (RemoteAddr::NULL, RemoteAddr::NULL);
+    let (mut tasks, mut accelerator) = (nothing, nothing);
+    for (key, module) in objects.dict_items(modules)? {
+        let place = if objects.str_equals(key, "asyncio.tasks") {
+            &mut tasks
+        } else if objects.str_equals(key, "_asyncio") {
+            &mut accelerator
+        } else {
+            continue;
+        };
+        *place = (module, objects.view.read_ptr(module.offset(MODULE_DICT))?);
+    }
+    Ok((tasks != nothing).then_some(Registry {
+        modules,
+        tasks,
+        accelerator,
+    }))
+}
+
+/// The containers that asyncio's modules name; `None` when a module's dict could not be read.
+/// The same object may stand in both modules.
+fn containers(
+    objects: Objects<'_>,
+    registry: Registry,
+) -> Result<Option<Containers>, MemoryError> {
+    let mut containers = Containers::default();
+    for dict in [registry.tasks.1, registry.accelerator.1] {
+        if dict.is_null() {
+            continue;
+        }
+        let attributes = match objects.dict_items(dict) {
+            Ok(attributes) => attributes,
+            Err(error) if error.is_final() => return Err(error),
+            Err(_) => return Ok(None),
+        };
+        for (key, value) in attributes {
+            let is = |name| objects.str_equals(key, name);
+            if is("_current_tasks") {
+                containers.current.get_or_insert(value);
+            } else if is("_eager_tasks") {
+                containers.eager.push(value);
+            } else if is("_all_tasks") || is("_scheduled_tasks") {
+                containers.scheduled.push(value);
+            }
+        }
+    }
+    containers.eager.dedup();
+    containers.scheduled.dedup();
+    Ok(Some(containers))
+}
+
+impl Registered {
+    fn add(
+        &mut self,
+        set: Result<ReadSet, MemoryError>,
+        seen: &mut FxHashSet<RemoteAddr>,
+    ) -> Result<(), MemoryError> {
+        match set {
+            Ok(set) => {
+                if !set.proven {
+                    self.faults.add(FaultKind::TasksUnreachable);
+                }
+                let new = set.members.into_iter().filter(|task| seen.insert(*task));
+                self.tasks.extend(new);
+                Ok(())
+            }
+            Err(error) if error.is_final() => Err(error),
+            Err(_) => {
+                self.faults.add(FaultKind::TasksUnreachable);
+                Ok(())
+            }
+        }
+    }
+}

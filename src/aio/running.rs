@@ -1,0 +1,251 @@
+//! What each thread executes: its frames, its loop, the tasks whose steps are on its stack.
+
+use std::sync::Arc;
+
+use asyncspy_model::RemoteAddr;
+use asyncspy_model::stack::Chain;
+use rustc_hash::FxHashMap;
+
+use super::Caches;
+use super::chain::{Place, read_place};
+use super::loop_frame::{LoopFrame, find_loop_frame, read_loop_frame};
+use crate::layout::{Layout, RunningLoop};
+use crate::python::frame::{FrameChain, Owner, RawFrame, read_thread_frames};
+use crate::python::object::Objects;
+use crate::python::thread::Thread;
+use crate::python::types::TypeKind;
+use crate::target::image::PageImage;
+use crate::target::memory::{MemoryError, MemoryViewExt};
+
+/// A generator method of this name is part of an await chain.
+const AWAIT_METHOD: &str = "__await__";
+
+/// A thread at one moment.
+#[derive(Debug)]
+pub struct ThreadActivity {
+    /// The thread.
+    pub thread: Thread,
+    /// Its frames, shims included.
+    pub chain: FrameChain,
+    /// The places of its frames, in the same order; `None` for a shim or where the code could
+    /// not be read.
+    pub places: Vec<Option<Place>>,
+    /// The loop that it runs; null when none.
+    pub loop_addr: RemoteAddr,
+    /// The turn, of a stock loop.
+    pub loop_frame: Option<LoopFrame>,
+}
+
+impl ThreadActivity {
+    /// Reads a thread while it may run.
+    ///
+    /// # Errors
+    /// When the thread state cannot be read.
+    pub fn read(
+        image: &PageImage<'_>,
+        layout: &Layout,
+        caches: &mut Caches,
+        thread: &Thread,
+        pid: i32,
+    ) -> Result<Self, MemoryError> {
+        let chain = read_thread_frames(image, layout, thread.addr)?;
+        // The chain is of this moment; the image may be older.
+        let fresh = PageImage::new(image.memory());
+        let objects = Objects {
+            view: &fresh,
+            layout,
+        };
+        let places = chain
+            .frames
+            .iter()
+            .map(|frame| place_of(objects, caches, frame))
+            .collect();
+        let loop_addr = running_loop(objects, thread, pid).unwrap_or(RemoteAddr::NULL);
+        let loop_frame = match find_loop_frame(objects, caches, &chain) {
+            Ok(Some((depth, frame, code))) => {
+                read_loop_frame(objects, depth, &frame, &code).ok()
+            }
+            _ => None,
+        };
+        Ok(Self {
+            thread: *thread,
+            chain,
+            places,
+            loop_addr,
+            loop_frame,
+        })
+    }
+
+    /// The locations of all Python frames, innermost first.
+    #[must_use]
+    pub fn stack(&self, caches: &mut Caches) -> Chain {
+        let places: Vec<Place> = self.places.iter().flatten().cloned().collect();
+        caches.chains.intern(&places)
+    }
+
+    /// The tasks whose steps are on this stack, the one that runs first: position of the
+    /// outermost coroutine's frame, and that coroutine.
+    pub fn coroutines(&self) -> impl Iterator<Item = (usize, RemoteAddr)> {
+        self.chain
+            .frames
+            .iter()
+            .enumerate()
+            .filter_map(|(depth, frame)| match frame.owner {
+                Owner::Generator(generator) => Some((depth, generator)),
+                _ => None,
+            })
+    }
+}
+
+/// The frames of one task's step on a thread's stack.
+#[derive(Debug)]
+pub struct RunningStep {
+    /// Its coroutines, innermost first.
+    pub coroutines: Chain,
+    /// The frames above them, innermost first.
+    pub sync: Chain,
+}
+
+/// Cuts a task's step out of a thread's stack: from `outermost`, the position of its coroutine's
+/// frame, up to `innermost`, where another task's step or the stack's top begins.
+#[must_use]
+pub fn running_step(
+    objects: Objects<'_>,
+    caches: &mut Caches,
+    activity: &ThreadActivity,
+    innermost: usize,
+    outermost: usize,
+) -> RunningStep {
+    // Going up from the task's own coroutine, whatever it awaits is a coroutine too; the first
+    // frame that is none was called, and all above it belong to that call.
+    let mut boundary = outermost;
+    for depth in (innermost..outermost).rev() {
+        match activity.chain.frames[depth].owner {
+            Owner::Shim => {}
+            Owner::Generator(generator)
+                if is_awaited(objects, caches, generator, activity.places[depth].as_ref()) =>
+            {
+                boundary = depth;
+            }
+            _ => break,
+        }
+    }
+    let places = |from: usize, upto: usize| -> Vec<Place> {
+        let range = activity.places.get(from..upto).unwrap_or_default();
+        range.iter().flatten().cloned().collect()
+    };
+    RunningStep {
+        coroutines: caches.chains.intern(&places(boundary, outermost + 1)),
+        sync: caches.chains.intern(&places(innermost, boundary)),
+    }
+}
+
+/// True for a frame that stands in an await chain, false for a generator that is merely iterated.
+fn is_awaited(
+    objects: Objects<'_>,
+    caches: &mut Caches,
+    generator: RemoteAddr,
+    place: Option<&Place>,
+) -> bool {
+    match caches.types.kind_of(objects, generator) {
+        TypeKind::Coroutine | TypeKind::AsyncGenerator => true,
+        TypeKind::Generator => {
+            place.is_some_and(|place| place.code.is_iterable_coroutine || is_await_method(place))
+        }
+        _ => false,
+    }
+}
+
+fn is_await_method(place: &Place) -> bool {
+    &*place.code.name == AWAIT_METHOD
+}
+
+fn place_of(objects: Objects<'_>, caches: &mut Caches, frame: &RawFrame) -> Option<Place> {
+    if frame.owner == Owner::Shim {
+        return None;
+    }
+    let qualname = match frame.owner {
+        Owner::Generator(generator) => {
+            let name = generator.offset(objects.layout.generator.qualname);
+            objects.view.read_ptr(name).unwrap_or(RemoteAddr::NULL)
+        }
+        _ => RemoteAddr::NULL,
+    };
+    read_place(objects, caches, frame, qualname).ok()
+}
+
+/// The loop that a thread runs; null when it runs none.
+fn running_loop(
+    objects: Objects<'_>,
+    thread: &Thread,
+    pid: i32,
+) -> Result<RemoteAddr, MemoryError> {
+    const KEY: &str = "__asyncio_running_event_loop__";
+    match objects.layout.running_loop {
+        RunningLoop::Field(offset) => objects.view.read_ptr(thread.addr.offset(offset)),
+        RunningLoop::Dict | RunningLoop::DictHolder if thread.dict.is_null() => {
+            Ok(RemoteAddr::NULL)
+        }
+        RunningLoop::Dict => {
+            let found = objects.dict_get(thread.dict, KEY)?;
+            not_none(objects, found.unwrap_or(RemoteAddr::NULL))
+        }
+        RunningLoop::DictHolder => {
+            let Some(holder) = objects.dict_get(thread.dict, KEY)? else {
+                return Ok(RemoteAddr::NULL);
+            };
+            // A forked child inherits its parent's entry.
+            if objects.view.read_u32(holder.offset(24))?.cast_signed() != pid {
+                return Ok(RemoteAddr::NULL);
+            }
+            not_none(objects, objects.view.read_ptr(holder.offset(16))?)
+        }
+    }
+}
+
+/// Null instead of `None`.
+fn not_none(objects: Objects<'_>, value: RemoteAddr) -> Result<RemoteAddr, MemoryError> {
+    if value.is_null() {
+        return Ok(value);
+    }
+    let class = objects.type_of(value)?;
+    let name = class.offset(objects.layout.type_.name);
+    let name = objects.view.read_ptr(name)?;
+    let is_none = objects.view.read_u64(name)? == u64::from_le_bytes(*b"NoneType");
+    Ok(if is_none { RemoteAddr::NULL } else { value })
+}
+
+/// Names of threads by pthread_self, as `threading` knows them (`threading._active`).
+#[must_use]
+pub fn thread_names(
+    objects: Objects<'_>,
+    modules: RemoteAddr,
+) -> FxHashMap<u64, Arc<str>> {
+    read_thread_names(objects, modules).unwrap_or_default()
+}
+
+fn read_thread_names(
+    objects: Objects<'_>,
+    modules: RemoteAddr,
+) -> Result<FxHashMap<u64, Arc<str>>, MemoryError> {
+    /// `md_dict` of a module.
+    const MODULE_DICT: u64 = 16;
+    let mut names = FxHashMap::default();
+    let Some(threading) = objects.dict_get(modules, "threading")? else {
+        return Ok(names);
+    };
+    let dict = objects.view.read_ptr(threading.offset(MODULE_DICT))?;
+    let Some(active) = objects.dict_get(dict, "_active")? else {
+        return Ok(names);
+    };
+    for (ident, thread) in objects.dict_items(active)? {
+        let ident = objects.read_int(ident).ok().flatten();
+        let name = objects.attribute(thread, "_name");
+        if let (Some(ident), Ok(Some(name))) = (ident, name)
+            && let Ok(text) = objects.read_str_up_to(name, 1024)
+        {
+            names.insert(ident.cast_unsigned(), text.text.into());
+        }
+    }
+    Ok(names)
+}

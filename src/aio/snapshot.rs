@@ -1,0 +1,411 @@
+//! All threads, loops and tasks at one moment.
+
+use std::sync::Arc;
+
+use asyncspy_model::{
+    FaultKind, Faults, LoopId, RemoteAddr, Snapshot, TaskInfo, TaskState, ThreadInfo,
+};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::Caches;
+use super::census::{Census, read_tasks};
+use super::edges::await_edges;
+use super::loops::{LoopTable, loop_infos};
+use super::registry::Registries;
+use super::running::{RunningStep, ThreadActivity, running_step, thread_names};
+use super::task::TaskRecord;
+use super::wait_kind::waits_on;
+use crate::python::Python;
+use crate::python::frame::Owner;
+use crate::python::locals::read_locals;
+use crate::python::object::Objects;
+use crate::python::thread::{Interpreter, Thread, read_interpreters, read_threads};
+use crate::target::image::PageImage;
+use crate::target::memory::MemoryError;
+use crate::target::process::{monotonic_now_ns, unix_now_ns};
+use crate::target::threads::{ThreadIds, state_and_name};
+
+/// How often tasks that moved between the reads of tasks and of stacks are looked at again.
+const SETTLE_ATTEMPTS: usize = 8;
+
+/// What a snapshot shall hold besides tasks and loops.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotOptions {
+    /// Read local variables of all threads' frames.
+    pub locals: bool,
+}
+
+/// Takes snapshots of one process, faster each time by what it has learnt.
+#[derive(Debug, Default)]
+pub struct Snapshooter {
+    caches: Caches,
+    registries: Registries,
+}
+
+/// What was read of one interpreter.
+struct InterpreterView {
+    interpreter: Interpreter,
+    census: Census,
+    activities: Vec<ThreadActivity>,
+    names: FxHashMap<u64, Arc<str>>,
+    /// Steps of tasks that are on a stack, by task: position of thread, frames.
+    steps: FxHashMap<RemoteAddr, RunningStep>,
+    /// The topmost of these in each loop.
+    running: FxHashMap<RemoteAddr, RemoteAddr>,
+}
+
+impl Snapshooter {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// [`MemoryError::Gone`], [`MemoryError::Denied`], [`MemoryError::Budget`]; or any when not
+    /// even the main interpreter can be read.
+    pub fn take(
+        &mut self,
+        python: &Python,
+        options: SnapshotOptions,
+    ) -> Result<Snapshot, MemoryError> {
+        let (began_monotonic_ns, began_unix_ns) = (monotonic_now_ns(), unix_now_ns());
+        self.caches.types.clear();
+        let image = PageImage::new(&python.memory);
+        let objects = Objects {
+            view: &image,
+            layout: &python.layout,
+        };
+        let mut faults = Faults::default();
+        let head = python.interpreters_head(&image)?;
+        let (interpreters, all) = read_interpreters(objects, python.runtime, head)?;
+        if !all {
+            faults.add(FaultKind::InterpreterUnreadable);
+        }
+        let mut snapshot = Snapshot {
+            schema: Arc::from("asyncspy.ps"),
+            schema_version: 1,
+            pid: python.facts.pid,
+            python: python.layout.version.to_string().into(),
+            complete: false,
+            faults: Faults::default(),
+            began_monotonic_ns,
+            began_unix_ns,
+            elapsed_ns: 0,
+            loops: Vec::new(),
+            tasks: Vec::new(),
+            threads: Vec::new(),
+        };
+        let ids = ThreadIds::read(python.facts.pid);
+        for interpreter in interpreters {
+            let view = self.read_interpreter(python, &image, interpreter, &mut faults)?;
+            self.describe(python, &view, &ids, options, &mut snapshot, &mut faults);
+        }
+        snapshot.complete = faults.is_complete();
+        snapshot.faults = faults;
+        snapshot.elapsed_ns = monotonic_now_ns().saturating_sub(began_monotonic_ns);
+        Ok(snapshot)
+    }
+
+    fn read_interpreter(
+        &mut self,
+        python: &Python,
+        image: &PageImage<'_>,
+        interpreter: Interpreter,
+        faults: &mut Faults,
+    ) -> Result<InterpreterView, MemoryError> {
+        let layout = &python.layout;
+        let objects = Objects {
+            view: image,
+            layout,
+        };
+        let (threads, all) = read_threads(objects, &interpreter);
+        if !all {
+            faults.add(FaultKind::ThreadUnreadable);
+        }
+        let registered = self
+            .registries
+            .collect(image, layout, &interpreter, &threads)?;
+        faults.merge(&registered.faults);
+        let mut census = read_tasks(image, layout, &mut self.caches, &registered.tasks)?;
+        self.settle_unreadable(image, python, &interpreter, &threads, &mut census, faults)?;
+        let mut view = InterpreterView {
+            interpreter,
+            census,
+            activities: Vec::new(),
+            names: thread_names(objects, interpreter.modules),
+            steps: FxHashMap::default(),
+            running: FxHashMap::default(),
+        };
+        self.read_activities(python, image, &threads, &mut view, faults)?;
+        faults.merge(&view.census.faults());
+        Ok(view)
+    }
+
+    /// A task that could not be read has most likely ended meanwhile. If it is still registered,
+    /// it has not.
+    fn settle_unreadable(
+        &mut self,
+        image: &PageImage<'_>,
+        python: &Python,
+        interpreter: &Interpreter,
+        threads: &[Thread],
+        census: &mut Census,
+        faults: &mut Faults,
+    ) -> Result<(), MemoryError> {
+        if census.unreadable.is_empty() {
+            return Ok(());
+        }
+        let fresh = PageImage::new(image.memory());
+        let now = self
+            .registries
+            .collect(&fresh, &python.layout, interpreter, threads)?;
+        let registered: FxHashSet<RemoteAddr> = now.tasks.into_iter().collect();
+        for addr in std::mem::take(&mut census.unreadable) {
+            if !registered.contains(&addr) {
+                continue;
+            }
+            census.add_proven(image.memory(), &python.layout, &mut self.caches, addr)?;
+        }
+        faults.add_many(FaultKind::TaskUnreadable, census.unreadable.len() as u64);
+        Ok(())
+    }
+
+    /// Reads what the threads execute, and joins it with the tasks. A task that was executing
+    /// when it was read and is on no stack now has gone on meanwhile: it is read again, and the
+    /// threads too, until both agree.
+    fn read_activities(
+        &mut self,
+        python: &Python,
+        image: &PageImage<'_>,
+        threads: &[Thread],
+        view: &mut InterpreterView,
+        faults: &mut Faults,
+    ) -> Result<(), MemoryError> {
+        let layout = &python.layout;
+        for attempt in 0..SETTLE_ATTEMPTS {
+            view.activities.clear();
+            for thread in threads {
+                let read = ThreadActivity::read(
+                    image,
+                    layout,
+                    &mut self.caches,
+                    thread,
+                    python.facts.pid,
+                );
+                match read {
+                    Ok(activity) => view.activities.push(activity),
+                    Err(error) if error.is_final() => return Err(error),
+                    Err(_) if attempt + 1 == SETTLE_ATTEMPTS => {
+                        faults.add(FaultKind::ThreadUnreadable);
+                    }
+                    Err(_) => {}
+                }
+            }
+            self.join_steps(python, view)?;
+            let astray: Vec<usize> = (0..view.census.records.len())
+                .filter(|at| view.is_astray(*at))
+                .collect();
+            if astray.is_empty() {
+                break;
+            }
+            self.read_again(python, view, &astray, attempt + 1 == SETTLE_ATTEMPTS)?;
+        }
+        let torn = view.activities.iter().filter(|a| !a.chain.proven).count();
+        faults.add_many(FaultKind::StackTorn, torn as u64);
+        Ok(())
+    }
+
+    fn read_again(
+        &mut self,
+        python: &Python,
+        view: &mut InterpreterView,
+        astray: &[usize],
+        last: bool,
+    ) -> Result<(), MemoryError> {
+        for at in astray.iter().rev() {
+            let addr = view.census.records[*at].fields.addr;
+            let again =
+                TaskRecord::read_proven(&python.memory, &python.layout, &mut self.caches, addr);
+            match again {
+                Ok(Some(mut record)) => {
+                    record.torn |= last && record.is_executing();
+                    view.census.records[*at] = record;
+                }
+                Err(error) if error.is_final() => return Err(error),
+                // It has ended.
+                _ => {
+                    view.census.records.remove(*at);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the tasks whose steps are on a stack.
+    fn join_steps(
+        &mut self,
+        python: &Python,
+        view: &mut InterpreterView,
+    ) -> Result<(), MemoryError> {
+        let fresh = PageImage::new(&python.memory);
+        let objects = Objects {
+            view: &fresh,
+            layout: &python.layout,
+        };
+        let by_coro: FxHashMap<RemoteAddr, (RemoteAddr, RemoteAddr)> = view
+            .census
+            .records
+            .iter()
+            .map(|record| {
+                let fields = &record.fields;
+                (fields.coro, (fields.addr, fields.loop_addr))
+            })
+            .collect();
+        view.steps.clear();
+        view.running.clear();
+        for activity in &view.activities {
+            let mut innermost = 0;
+            for (depth, coro) in activity.coroutines() {
+                let Some((task, loop_addr)) = by_coro.get(&coro) else {
+                    continue;
+                };
+                let step = running_step(objects, &mut self.caches, activity, innermost, depth);
+                view.steps.insert(*task, step);
+                view.running.entry(*loop_addr).or_insert(*task);
+                innermost = depth + 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn describe(
+        &mut self,
+        python: &Python,
+        view: &InterpreterView,
+        ids: &ThreadIds,
+        options: SnapshotOptions,
+        snapshot: &mut Snapshot,
+        faults: &mut Faults,
+    ) {
+        let fresh = PageImage::new(&python.memory);
+        let objects = Objects {
+            view: &fresh,
+            layout: &python.layout,
+        };
+        let mut table = LoopTable::default();
+        let mut tasks = self.task_infos(objects, view, faults);
+        for task in &tasks {
+            table.count_task(task.loop_id);
+        }
+        for activity in &view.activities {
+            let tid = ids.outer(activity.thread.native_id);
+            snapshot
+                .threads
+                .push(self.thread_info(python, objects, view, activity, tid, options));
+            table.add_thread(activity, tid);
+        }
+        let loops = loop_infos(
+            python,
+            objects,
+            &mut self.caches,
+            &table,
+            &view.running,
+            view.interpreter.id,
+            faults,
+        );
+        let rank: FxHashMap<LoopId, usize> = loops
+            .iter()
+            .enumerate()
+            .map(|(at, info)| (info.id, at))
+            .collect();
+        tasks.sort_by_key(|task| rank.get(&task.loop_id).copied());
+        snapshot.loops.extend(loops);
+        snapshot.tasks.extend(tasks);
+    }
+
+    fn task_infos(
+        &mut self,
+        objects: Objects<'_>,
+        view: &InterpreterView,
+        faults: &mut Faults,
+    ) -> Vec<TaskInfo> {
+        let records = &view.census.records;
+        let edges = await_edges(objects, &mut self.caches, records);
+        faults.add_many(FaultKind::TaskTorn, edges.unreadable);
+        let mut infos = Vec::with_capacity(records.len());
+        for record in records {
+            let id = record.id();
+            let step = view.steps.get(&id.0);
+            let state = match (step, &record.leaf) {
+                (Some(_), _) => TaskState::Running,
+                (None, Some(leaf)) if !leaf.done => TaskState::Waiting,
+                _ => TaskState::Runnable,
+            };
+            let waited = edges.awaits.get(&id).cloned().unwrap_or_default();
+            infos.push(TaskInfo {
+                id,
+                name: record.name.clone(),
+                class: record.fields.class.clone(),
+                loop_id: record.loop_id(),
+                state,
+                cancelling: record.fields.cancelling,
+                coroutine_stack: step
+                    .map_or_else(|| record.chain.clone(), |step| step.coroutines.clone()),
+                sync_stack: step.map_or_else(|| Arc::from([]), |step| step.sync.clone()),
+                awaited_by: edges.awaited_by.get(&id).cloned().unwrap_or_default(),
+                waits_on: if state == TaskState::Waiting {
+                    waits_on(objects, &mut self.caches, record, waited)
+                } else {
+                    None
+                },
+                torn: record.torn,
+            });
+        }
+        infos
+    }
+
+    fn thread_info(
+        &mut self,
+        python: &Python,
+        objects: Objects<'_>,
+        view: &InterpreterView,
+        activity: &ThreadActivity,
+        tid: Option<i32>,
+        options: SnapshotOptions,
+    ) -> ThreadInfo {
+        let os = tid.and_then(|tid| state_and_name(python.facts.pid, tid));
+        let (os_state, os_name) = os.unwrap_or(('?', String::new()));
+        let known = view.names.get(&activity.thread.thread_id).cloned();
+        let locals = if options.locals {
+            let frames = activity.chain.frames.iter().zip(&activity.places);
+            frames
+                .filter(|(frame, place)| frame.owner != Owner::Shim && place.is_some())
+                .map(|(frame, place)| match place {
+                    Some(place) => read_locals(objects, &mut self.caches.types, frame, &place.code),
+                    None => Vec::new(),
+                })
+                .collect()
+        } else {
+            Vec::new()
+        };
+        let holds_gil = view.interpreter.gil_holder == activity.thread.addr;
+        ThreadInfo {
+            tid: tid.unwrap_or(0),
+            name: known.unwrap_or_else(|| os_name.into()),
+            interpreter: view.interpreter.id,
+            holds_gil,
+            collects_garbage: holds_gil && view.interpreter.collects_garbage,
+            os_state,
+            loop_id: (!activity.loop_addr.is_null()).then_some(LoopId(activity.loop_addr)),
+            stack: activity.stack(&mut self.caches),
+            locals,
+            torn: !activity.chain.proven,
+        }
+    }
+}
+
+impl InterpreterView {
+    /// True for a task that was executing when it was read and is on no stack, or that is on a
+    /// stack though it was suspended: the one moment is not the other.
+    fn is_astray(&self, at: usize) -> bool {
+        let record = &self.census.records[at];
+        record.is_executing() && !self.steps.contains_key(&record.fields.addr)
+    }
+}

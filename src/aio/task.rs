@@ -1,0 +1,394 @@
+//! One task with its chain of coroutines.
+//!
+//! A record names the ranges of memory that decided it. If they are the same when they are read
+//! again, all of it was true at one moment in between.
+
+use std::sync::Arc;
+
+use asyncspy_model::stack::Chain;
+use asyncspy_model::{LoopId, RemoteAddr, TaskId};
+use rustc_hash::FxHashSet;
+
+use super::Caches;
+use super::chain::{GeneratorState, MAX_CHAIN, Place, read_link, read_place};
+use crate::layout::Layout;
+use crate::python::frame::RawFrame;
+use crate::python::object::Objects;
+use crate::python::types::TypeKind;
+use crate::target::image::PageImage;
+use crate::target::memory::{Fields, MemoryError, MemoryViewExt, ProcessMemory};
+
+/// How often a task that changes is tried again.
+const ATTEMPTS: usize = 8;
+
+/// `PENDING` of `fut_state` (Modules/_asynciomodule.c).
+const PENDING: i32 = 0;
+
+/// The fields of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskFields {
+    /// The task.
+    pub addr: RemoteAddr,
+    /// Its class.
+    pub class: Arc<str>,
+    /// Its loop.
+    pub loop_addr: RemoteAddr,
+    /// True while it has not ended.
+    pub pending: bool,
+    /// True if its cancellation was requested.
+    pub cancelling: bool,
+    /// Its coroutine.
+    pub coro: RemoteAddr,
+    /// What it waits for; null when it runs or is ready to run.
+    pub fut_waiter: RemoteAddr,
+    /// Its name: a str or an int.
+    pub name: RemoteAddr,
+    /// Who awaits it, where the version records that: null, a future, or a set of them.
+    pub awaited_by: (RemoteAddr, bool),
+    /// The range of memory that holds all this.
+    pub piece: (RemoteAddr, u64),
+}
+
+/// A task that has not ended.
+#[derive(Clone, Debug)]
+pub struct TaskRecord {
+    /// Its fields.
+    pub fields: TaskFields,
+    /// Its name, unescaped.
+    pub name: Arc<str>,
+    /// True if the name was cut.
+    pub name_cut: bool,
+    /// Its coroutine and what that awaits, innermost first.
+    pub chain: Chain,
+    /// The innermost frames of that chain, innermost first, as many as [`KEPT_FRAMES`].
+    pub inner_frames: Vec<RawFrame>,
+    /// State of its outermost coroutine.
+    pub state: Option<GeneratorState>,
+    /// The kind and class of what it waits for.
+    pub leaf: Option<Leaf>,
+    /// True if it could not be read as of one moment.
+    pub torn: bool,
+}
+
+/// What a task waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// Its class.
+    pub class: Arc<str>,
+    /// Its kind.
+    pub kind: TypeKind,
+    /// True if it is done, so that the task is about to run.
+    pub done: bool,
+}
+
+/// How many frames of a chain are kept to name what it waits in.
+pub const KEPT_FRAMES: usize = 8;
+
+impl TaskFields {
+    /// Reads the fields of the task at `addr`: a C task or one of a Python class.
+    ///
+    /// # Errors
+    /// When it cannot be read or is no task.
+    pub fn read(
+        objects: Objects<'_>,
+        caches: &mut Caches,
+        addr: RemoteAddr,
+    ) -> Result<Self, MemoryError> {
+        let info = caches.types.of_object(objects, addr)?;
+        let (kind, class) = (info.kind, info.name.clone());
+        match kind {
+            TypeKind::Task => Self::read_c_task(objects, addr, class),
+            TypeKind::Other => Self::read_python_task(objects, addr, class),
+            _ => Err(MemoryError::implausible(addr, "a task")),
+        }
+    }
+
+    fn read_c_task(
+        objects: Objects<'_>,
+        addr: RemoteAddr,
+        class: Arc<str>,
+    ) -> Result<Self, MemoryError> {
+        let layout = &objects.layout.task;
+        let mut bytes = [0; 256];
+        let bytes = bytes
+            .get_mut(..layout.size as usize)
+            .ok_or(MemoryError::implausible(addr, "a task's size"))?;
+        objects.view.read(addr, bytes)?;
+        let fields = Fields(bytes);
+        let must_cancel = fields.u8(layout.must_cancel.0) & layout.must_cancel.1 != 0;
+        let requested = layout
+            .cancels_requested
+            .is_some_and(|offset| fields.i32(offset) > 0);
+        // The node at the end changes whenever a neighbour in the list does.
+        let end = if layout.node == 0 {
+            layout.size
+        } else {
+            layout.node
+        };
+        Ok(Self {
+            addr,
+            class,
+            loop_addr: fields.ptr(layout.loop_),
+            pending: fields.i32(layout.state) == PENDING,
+            cancelling: must_cancel || requested,
+            coro: fields.ptr(layout.coro),
+            fut_waiter: fields.ptr(layout.fut_waiter),
+            name: fields.ptr(layout.name),
+            awaited_by: layout.awaited_by.map_or((RemoteAddr::NULL, false), |by| {
+                (fields.ptr(by.awaited_by), fields.u8(by.is_set) != 0)
+            }),
+            piece: (addr.offset(8), end - 8),
+        })
+    }
+
+    fn read_python_task(
+        objects: Objects<'_>,
+        addr: RemoteAddr,
+        class: Arc<str>,
+    ) -> Result<Self, MemoryError> {
+        let mut task = Self {
+            addr,
+            class,
+            loop_addr: RemoteAddr::NULL,
+            pending: true,
+            cancelling: false,
+            coro: RemoteAddr::NULL,
+            fut_waiter: RemoteAddr::NULL,
+            name: RemoteAddr::NULL,
+            awaited_by: (RemoteAddr::NULL, false),
+            piece: objects
+                .attribute_range(addr)?
+                .ok_or(MemoryError::implausible(addr, "a task"))?,
+        };
+        for (key, value) in objects.attributes(addr)? {
+            // Which of its attributes a class of Python gives a value is known by name alone.
+            let name = objects.read_str_up_to(key, 64)?.text;
+            match name.as_str() {
+                "_loop" => task.loop_addr = value,
+                "_coro" => task.coro = value,
+                "_name" => task.name = value,
+                "_fut_waiter" => task.fut_waiter = not_none(objects, value)?,
+                "_state" => task.pending = objects.str_equals(value, "PENDING"),
+                "_must_cancel" => task.cancelling |= objects.read_int(value)? == Some(1),
+                "_num_cancels_requested" => {
+                    task.cancelling |= objects.read_int(value)? != Some(0);
+                }
+                "_Future__asyncio_awaited_by" => {
+                    let value = not_none(objects, value)?;
+                    task.awaited_by = (value, !value.is_null());
+                }
+                _ => {}
+            }
+        }
+        if task.coro.is_null() {
+            return Err(MemoryError::implausible(addr, "a task"));
+        }
+        Ok(task)
+    }
+}
+
+/// Null instead of `None`. Its type is the only one of that name.
+fn not_none(objects: Objects<'_>, value: RemoteAddr) -> Result<RemoteAddr, MemoryError> {
+    let class = objects.type_of(value)?;
+    let name = objects
+        .view
+        .read_ptr(class.offset(objects.layout.type_.name))?;
+    let is_none = objects.view.read_u64(name)? == u64::from_le_bytes(*b"NoneType");
+    Ok(if is_none { RemoteAddr::NULL } else { value })
+}
+
+impl TaskRecord {
+    /// Reads a task through a view; `None` if it has ended. `pieces` receives the ranges that
+    /// decided the record.
+    ///
+    /// # Errors
+    /// When the task itself cannot be read; a chain that cannot be followed ends early.
+    pub fn read(
+        objects: Objects<'_>,
+        caches: &mut Caches,
+        addr: RemoteAddr,
+        pieces: &mut Vec<(RemoteAddr, u64)>,
+    ) -> Result<Option<Self>, MemoryError> {
+        let fields = TaskFields::read(objects, caches, addr)?;
+        if !fields.pending {
+            return Ok(None);
+        }
+        pieces.push(fields.piece);
+        let (name, name_cut) = read_name(objects, caches, &fields)?;
+        let leaf = read_leaf(objects, caches, fields.fut_waiter, pieces)?;
+        let chain = ChainWalk::follow(objects, caches, fields.coro, pieces)?;
+        let inner = chain.frames.len().saturating_sub(KEPT_FRAMES);
+        let mut places = chain.places;
+        places.reverse();
+        let mut inner_frames = chain.frames[inner..].to_vec();
+        inner_frames.reverse();
+        Ok(Some(Self {
+            fields,
+            name,
+            name_cut,
+            chain: caches.chains.intern(&places),
+            inner_frames,
+            state: chain.state,
+            leaf,
+            torn: false,
+        }))
+    }
+
+    /// Reads a task that may change meanwhile, by itself, until two reads agree; `None` if it
+    /// has ended. After the last attempt the record is marked as torn.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_proven(
+        memory: &dyn ProcessMemory,
+        layout: &Layout,
+        caches: &mut Caches,
+        addr: RemoteAddr,
+    ) -> Result<Option<Self>, MemoryError> {
+        let mut pieces = Vec::new();
+        let mut last = Ok(None);
+        for _ in 0..ATTEMPTS {
+            pieces.clear();
+            let image = PageImage::new(memory);
+            let objects = Objects {
+                view: &image,
+                layout,
+            };
+            last = Self::read(objects, caches, addr, &mut pieces);
+            match &last {
+                Ok(None) => return Ok(None),
+                Ok(Some(_)) => {
+                    let again = PageImage::new(memory);
+                    again.prefetch(pieces.iter().copied())?;
+                    if agree(&image, &again, &pieces) {
+                        return last;
+                    }
+                }
+                Err(error) if error.is_final() => return last,
+                Err(_) => {}
+            }
+        }
+        if let Ok(Some(record)) = &mut last {
+            record.torn = true;
+        }
+        last
+    }
+
+    /// True if its coroutine was on a thread's stack when it was read.
+    #[must_use]
+    pub fn is_executing(&self) -> bool {
+        self.state == Some(GeneratorState::Executing)
+    }
+
+    /// The loop it belongs to.
+    #[must_use]
+    pub fn loop_id(&self) -> LoopId {
+        LoopId(self.fields.loop_addr)
+    }
+
+    /// The task's id.
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        TaskId(self.fields.addr)
+    }
+}
+
+/// True if both images hold the same bytes in all these ranges.
+#[must_use]
+pub fn agree(
+    first: &PageImage<'_>,
+    second: &PageImage<'_>,
+    pieces: &[(RemoteAddr, u64)],
+) -> bool {
+    pieces
+        .iter()
+        .all(|(addr, len)| first.agrees_with(second, *addr, *len))
+}
+
+fn read_name(
+    objects: Objects<'_>,
+    caches: &mut Caches,
+    fields: &TaskFields,
+) -> Result<(Arc<str>, bool), MemoryError> {
+    if fields.name.is_null() {
+        return Ok((Arc::from(""), false));
+    }
+    match caches.types.of_object(objects, fields.name)?.kind {
+        // From 3.12 on a task without a name has a number until someone asks for its name.
+        TypeKind::Int => {
+            let number = objects.read_int(fields.name)?.unwrap_or(0);
+            Ok((format!("Task-{number}").into(), false))
+        }
+        TypeKind::Str => {
+            let text = objects.read_str(fields.name)?;
+            Ok((text.text.into(), text.cut))
+        }
+        _ => Err(MemoryError::implausible(fields.name, "a task's name")),
+    }
+}
+
+fn read_leaf(
+    objects: Objects<'_>,
+    caches: &mut Caches,
+    future: RemoteAddr,
+    pieces: &mut Vec<(RemoteAddr, u64)>,
+) -> Result<Option<Leaf>, MemoryError> {
+    if future.is_null() {
+        return Ok(None);
+    }
+    let info = caches.types.of_object(objects, future)?;
+    let (kind, class) = (info.kind, info.name.clone());
+    let done = match kind {
+        TypeKind::Task | TypeKind::Future => {
+            let layout = &objects.layout.task;
+            pieces.push((future.offset(8), 8));
+            pieces.push((future.offset(layout.state), 4));
+            objects.view.read_u32(future.offset(layout.state))? != PENDING.cast_unsigned()
+        }
+        _ => match objects.attribute(future, "_state") {
+            Ok(Some(state)) => !objects.str_equals(state, "PENDING"),
+            _ => false,
+        },
+    };
+    Ok(Some(Leaf { class, kind, done }))
+}
+
+/// A chain as it is followed, outermost first.
+struct ChainWalk {
+    places: Vec<Place>,
+    frames: Vec<RawFrame>,
+    state: Option<GeneratorState>,
+}
+
+impl ChainWalk {
+    fn follow(
+        objects: Objects<'_>,
+        caches: &mut Caches,
+        coro: RemoteAddr,
+        pieces: &mut Vec<(RemoteAddr, u64)>,
+    ) -> Result<Self, MemoryError> {
+        let mut walk = Self {
+            places: Vec::new(),
+            frames: Vec::new(),
+            state: None,
+        };
+        let mut visited = FxHashSet::default();
+        let mut at = coro;
+        while !at.is_null() && walk.frames.len() < MAX_CHAIN && visited.insert(at) {
+            let Some(link) = read_link(objects, caches, at)? else {
+                break;
+            };
+            pieces.extend(link.pieces.iter().filter(|(_, len)| *len > 0));
+            if walk.state.is_none() {
+                walk.state = link.state;
+            }
+            if let Some(frame) = link.frame {
+                walk.places
+                    .push(read_place(objects, caches, &frame, link.qualname)?);
+                walk.frames.push(frame);
+            }
+            at = link.next;
+        }
+        Ok(walk)
+    }
+}

@@ -1,0 +1,96 @@
+//! The sets in which CPython keeps tasks: WeakSets of all or of scheduled tasks, and plain sets
+//! of eager ones.
+
+use asyncspy_model::RemoteAddr;
+
+use crate::layout::Layout;
+use crate::python::object::{Objects, SetHead, set_slot};
+use crate::target::image::PageImage;
+use crate::target::memory::{MemoryError, ProcessMemory};
+
+/// How often a table that is replaced while it is read is tried again.
+const ATTEMPTS: usize = 8;
+
+/// The members of a set.
+#[derive(Debug, Default)]
+pub struct ReadSet {
+    /// What the slots hold.
+    pub members: Vec<RemoteAddr>,
+    /// True if every member that was in the set throughout the read is among them.
+    pub proven: bool,
+}
+
+/// Reads the slots of the `set` at `addr` while it may change.
+///
+/// A member keeps its slot until the table is replaced. So if the table is the same before and
+/// after its slots were read, and its number of ever-used slots has not shrunk, no member that
+/// stayed was missed.
+///
+/// # Errors
+/// [`MemoryError::Gone`] and [`MemoryError::Denied`] only.
+pub fn read_set(
+    memory: &dyn ProcessMemory,
+    layout: &Layout,
+    addr: RemoteAddr,
+) -> Result<ReadSet, MemoryError> {
+    let objects = Objects {
+        view: memory.as_view(),
+        layout,
+    };
+    let mut best = ReadSet::default();
+    for _ in 0..ATTEMPTS {
+        match read_once(objects, addr) {
+            Ok(set) if set.proven => return Ok(set),
+            Ok(set) => best = set,
+            Err(error) if error.is_final() => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(best)
+}
+
+fn read_once(objects: Objects<'_>, addr: RemoteAddr) -> Result<ReadSet, MemoryError> {
+    let before = objects.set_head(addr)?;
+    let mut slots = vec![0; 16 * (before.mask as usize + 1)];
+    objects.view.read(before.table, &mut slots)?;
+    let after = objects.set_head(addr)?;
+    Ok(ReadSet {
+        members: slots.chunks_exact(16).filter_map(set_slot).collect(),
+        proven: same_table(before, after),
+    })
+}
+
+fn same_table(before: SetHead, after: SetHead) -> bool {
+    before.table == after.table && before.mask == after.mask && before.fill <= after.fill
+}
+
+/// The living members of the WeakSet at `addr`: its `data` is a set of weak references.
+///
+/// # Errors
+/// As [`read_set`]; and when the WeakSet itself makes no sense.
+pub fn read_weak_set(
+    image: &PageImage<'_>,
+    layout: &Layout,
+    addr: RemoteAddr,
+) -> Result<ReadSet, MemoryError> {
+    let objects = Objects {
+        view: image,
+        layout,
+    };
+    let data = objects
+        .attribute(addr, "data")?
+        .ok_or(MemoryError::implausible(addr, "a WeakSet"))?;
+    let set = read_set(image.memory(), layout, data)?;
+    image.prefetch(set.members.iter().map(|weakref| (*weakref, 24)))?;
+    // A weak reference that cannot be read, or is null, died with its task.
+    let members = set
+        .members
+        .iter()
+        .filter_map(|weakref| objects.weakref_target(*weakref).ok())
+        .filter(|target| !target.is_null())
+        .collect();
+    Ok(ReadSet {
+        members,
+        proven: set.proven,
+    })
+}

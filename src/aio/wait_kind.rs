@@ -1,0 +1,123 @@
+//! Names what a task waits in: the asyncio call that the user's code made.
+
+use std::sync::Arc;
+
+use asyncspy_model::{Location, TaskId, WaitsOn};
+
+use super::Caches;
+use super::awaits::callbacks;
+use super::task::TaskRecord;
+use crate::python::frame::read_local;
+use crate::python::object::Objects;
+use crate::python::types::TypeKind;
+use crate::target::memory::{MemoryError, MemoryViewExt};
+
+/// True for a file of the asyncio package.
+#[must_use]
+pub fn is_asyncio_file(file: &str) -> bool {
+    let mut parts = file.rsplit('/');
+    let _name = parts.next();
+    parts.next() == Some("asyncio")
+}
+
+/// What a waiting task waits on; `None` when it does not wait.
+#[must_use]
+pub fn waits_on(
+    objects: Objects<'_>,
+    caches: &mut Caches,
+    record: &TaskRecord,
+    tasks: Vec<TaskId>,
+) -> Option<WaitsOn> {
+    let leaf = record.leaf.as_ref().filter(|leaf| !leaf.done)?;
+    let kind = match asyncio_call(&record.chain) {
+        Some(call) => caches.chains.share(call.to_owned()),
+        None => match (leaf.kind, &*leaf.class) {
+            (TypeKind::Task, _) => Arc::from("task"),
+            (_, "_GatheringFuture") => Arc::from("gather"),
+            (TypeKind::Future, _) => by_callbacks(objects, caches, record),
+            _ => Arc::from("future"),
+        },
+    };
+    let detail = (&*kind == "sleep")
+        .then(|| sleep_delay(objects, caches, record))
+        .flatten();
+    Some(WaitsOn {
+        kind,
+        leaf: leaf.class.clone(),
+        tasks,
+        detail,
+    })
+}
+
+/// The asyncio function that the user's code called: the outermost of the asyncio frames at the
+/// end of the chain, but the one inside a `wait_for`, which only adds a time limit.
+fn asyncio_call(chain: &[Location]) -> Option<&str> {
+    let frames = chain
+        .iter()
+        .take_while(|location| is_asyncio_file(&location.file));
+    let names: Vec<&str> = frames.map(|location| &*location.function).collect();
+    let outermost = names
+        .iter()
+        .rev()
+        .find(|name| !matches!(**name, "wait_for"))
+        .or_else(|| names.last())?;
+    Some(plain_name(outermost))
+}
+
+/// The name that a person knows the call by.
+fn plain_name(function: &str) -> &str {
+    match function {
+        "TaskGroup.__aexit__" | "TaskGroup._aexit" => "TaskGroup",
+        "_wait" => "wait",
+        "FlowControlMixin._drain_helper" => "StreamWriter.drain",
+        "StreamReader._wait_for_data" => "StreamReader.read",
+        name if name.ends_with("_wait_for_one") => "as_completed",
+        name => name,
+    }
+}
+
+/// A bare future says by its callbacks who will set it.
+fn by_callbacks(objects: Objects<'_>, caches: &mut Caches, record: &TaskRecord) -> Arc<str> {
+    let found = callbacks(objects, record.fields.fut_waiter).unwrap_or_default();
+    for callback in found {
+        if caches.types.kind_of(objects, callback) != TypeKind::Function {
+            continue;
+        }
+        let code = callback.offset(objects.layout.function.code);
+        let name = objects
+            .view
+            .read_ptr(code)
+            .and_then(|code| caches.codes.get(objects, code));
+        match name.as_ref().map(|code| &*code.name) {
+            Ok("_call_check_cancel") => return Arc::from("executor"),
+            Ok("_outer_done_callback") => return Arc::from("shield"),
+            _ => {}
+        }
+    }
+    Arc::from("future")
+}
+
+/// The delay of a `sleep`, as text.
+fn sleep_delay(
+    objects: Objects<'_>,
+    caches: &mut Caches,
+    record: &TaskRecord,
+) -> Option<Arc<str>> {
+    let frame = record.inner_frames.first()?;
+    let read = || -> Result<Option<f64>, MemoryError> {
+        let code = caches.codes.get(objects, frame.code)?;
+        let Some(slot) = code.local_slot("delay") else {
+            return Ok(None);
+        };
+        let value = read_local(objects, frame.addr, slot)?;
+        match caches.types.of_object(objects, value)?.kind {
+            TypeKind::Float => objects.read_float(value).map(Some),
+            #[expect(clippy::cast_precision_loss, reason = "a delay of 2^53 s is rounded")]
+            TypeKind::Int => Ok(objects.read_int(value)?.map(|seconds| seconds as f64)),
+            _ => Ok(None),
+        }
+    };
+    let mut read = read;
+    let seconds = read().ok()??;
+    Some(format!("{seconds} s").into())
+}

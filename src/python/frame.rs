@@ -1,0 +1,244 @@
+//! Chains of frames.
+//!
+//! A chain is only a claim until it is proven: [`read_thread_frames`] reads it, reads again what
+//! decided it, and compares.
+
+use asyncspy_model::RemoteAddr;
+
+use super::object::Objects;
+use crate::layout::{FrameEntry, FrameOwner, GeneratorFrame, Instruction, Layout};
+use crate::target::image::PageImage;
+use crate::target::memory::{Fields, MemoryError, MemoryView, MemoryViewExt};
+
+/// Deepest stack that is followed. Python's own limit is 1000 by default.
+pub const MAX_FRAMES: usize = 20_000;
+
+/// How often a chain that changes is tried again.
+const ATTEMPTS: usize = 6;
+
+/// One frame, as it lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawFrame {
+    /// Where it is.
+    pub addr: RemoteAddr,
+    /// Its code object.
+    pub code: RemoteAddr,
+    /// Its position: see [`offset_in`](Self::offset_in).
+    pub instruction: u64,
+    /// The calling frame.
+    pub previous: RemoteAddr,
+    /// Who owns it.
+    pub owner: Owner,
+}
+
+/// Who owns a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A thread, or a frame object.
+    Thread,
+    /// The coroutine, generator or async generator at this address.
+    Generator(RemoteAddr),
+    /// Nobody: it marks where C code called into Python, and is no Python frame.
+    Shim,
+}
+
+impl RawFrame {
+    /// Understands the first [`FrameLayout::size`](crate::layout::FrameLayout) bytes of a frame.
+    #[must_use]
+    pub fn decode(layout: &Layout, addr: RemoteAddr, bytes: &[u8]) -> Self {
+        let (fields, frame) = (Fields(bytes), &layout.frame);
+        let owner = match frame.owner {
+            FrameOwner::Generator(offset) => match fields.ptr(offset) {
+                RemoteAddr::NULL => Owner::Thread,
+                generator => Owner::Generator(generator),
+            },
+            FrameOwner::Byte(offset) => match fields.u8(offset) {
+                1 => Owner::Generator(generator_of(layout, addr)),
+                0 | 2 => Owner::Thread,
+                _ => Owner::Shim,
+            },
+        };
+        let code = fields.ptr(frame.code);
+        Self {
+            addr,
+            code: if frame.tagged { untag(code) } else { code },
+            instruction: match frame.instruction_is {
+                // -1, not started, stands before the first instruction.
+                Instruction::Index(unit) => {
+                    u64::from(fields.i32(frame.instruction).max(0).cast_unsigned()) * unit
+                }
+                Instruction::Pointer => fields.u64(frame.instruction),
+            },
+            previous: fields.ptr(frame.previous),
+            owner,
+        }
+    }
+
+    /// The position as an offset into the byte code, in bytes; 0 when it makes no sense.
+    #[must_use]
+    pub fn offset_in(&self, layout: &Layout) -> u32 {
+        let offset = match layout.frame.instruction_is {
+            Instruction::Index(_) => self.instruction,
+            Instruction::Pointer => self
+                .instruction
+                .wrapping_sub(self.code.offset(layout.code.bytecode).0),
+        };
+        // Before its first instruction a frame may point just before the byte code.
+        u32::try_from(offset).unwrap_or(0)
+    }
+}
+
+/// The low two bits of a `_PyStackRef` are a tag (Include/internal/pycore_stackref.h, 3.14).
+#[must_use]
+pub const fn untag(addr: RemoteAddr) -> RemoteAddr {
+    RemoteAddr(addr.0 & !3)
+}
+
+/// The generator in which a frame is embedded.
+fn generator_of(layout: &Layout, frame: RemoteAddr) -> RemoteAddr {
+    match layout.generator.frame {
+        GeneratorFrame::Embedded(offset) => frame.before(offset),
+        GeneratorFrame::Pointer(_) => RemoteAddr::NULL,
+    }
+}
+
+/// A chain of frames.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FrameChain {
+    /// Innermost first, shims included.
+    pub frames: Vec<RawFrame>,
+    /// True if the chain is proven: it ends where a thread's first frame is, and what it is made
+    /// of was the same when it was read again.
+    pub proven: bool,
+}
+
+/// The innermost frame of a thread; null when it runs no Python code.
+///
+/// # Errors
+/// As [`MemoryView::read`].
+pub fn innermost_frame(
+    objects: Objects<'_>,
+    thread: RemoteAddr,
+) -> Result<RemoteAddr, MemoryError> {
+    match objects.layout.thread.frame {
+        FrameEntry::Direct(offset) => objects.view.read_ptr(thread.offset(offset)),
+        FrameEntry::CFrame { offset, current } => {
+            let cframe = objects.view.read_ptr(thread.offset(offset))?;
+            if cframe.is_null() {
+                return Ok(cframe);
+            }
+            objects.view.read_ptr(cframe.offset(current))
+        }
+    }
+}
+
+/// Follows a chain from its innermost frame. `proven` says only that it ended where a chain
+/// must end; the caller compares with a second read.
+#[must_use]
+pub fn walk_frames(view: &dyn MemoryView, layout: &Layout, innermost: RemoteAddr) -> FrameChain {
+    let mut chain = FrameChain::default();
+    let mut at = innermost;
+    let mut bytes = [0; 128];
+    let size = (layout.frame.size as usize).min(bytes.len());
+    while !at.is_null() && chain.frames.len() < MAX_FRAMES {
+        if view.read(at, &mut bytes[..size]).is_err() {
+            return chain;
+        }
+        let frame = RawFrame::decode(layout, at, &bytes[..size]);
+        at = frame.previous;
+        chain.frames.push(frame);
+    }
+    // A coroutine that has just been suspended has no calling frame: a chain that ends at one
+    // was torn off its thread while it was read.
+    let ends_at_thread = chain
+        .frames
+        .last()
+        .is_none_or(|last| !matches!(last.owner, Owner::Generator(_)));
+    chain.proven = at.is_null() && ends_at_thread;
+    chain
+}
+
+/// Reads the chain of a thread that may run meanwhile. When it never comes out the same twice,
+/// the outer frames that two reads agree on are returned, not proven.
+///
+/// # Errors
+/// [`MemoryError::Gone`], [`MemoryError::Denied`]; or as [`MemoryView::read`] when the thread
+/// state itself cannot be read.
+pub fn read_thread_frames(
+    image: &PageImage<'_>,
+    layout: &Layout,
+    thread: RemoteAddr,
+) -> Result<FrameChain, MemoryError> {
+    let mut best = FrameChain::default();
+    for _ in 0..ATTEMPTS {
+        let first = read_once(image, layout, thread)?;
+        let second = read_once(image, layout, thread)?;
+        if first.proven && first == second {
+            return Ok(first);
+        }
+        let common = common_outer_frames(&first, &second);
+        if common.frames.len() > best.frames.len() {
+            best = common;
+        }
+    }
+    Ok(best)
+}
+
+fn read_once(
+    image: &PageImage<'_>,
+    layout: &Layout,
+    thread: RemoteAddr,
+) -> Result<FrameChain, MemoryError> {
+    let fresh = PageImage::new(image.memory());
+    let objects = Objects {
+        view: &fresh,
+        layout,
+    };
+    let innermost = innermost_frame(objects, thread)?;
+    Ok(walk_frames(&fresh, layout, innermost))
+}
+
+/// The outer frames that two reads of one thread agree on; the innermost of these may be at
+/// another instruction.
+fn common_outer_frames(first: &FrameChain, second: &FrameChain) -> FrameChain {
+    let mut frames: Vec<RawFrame> = first
+        .frames
+        .iter()
+        .rev()
+        .zip(second.frames.iter().rev())
+        .take_while(|(a, b)| a.addr == b.addr && a.code == b.code)
+        .map(|(a, _)| *a)
+        .collect();
+    frames.reverse();
+    FrameChain {
+        frames,
+        proven: false,
+    }
+}
+
+/// The value of a local variable's slot; null when the variable is unset.
+///
+/// # Errors
+/// As [`MemoryView::read`].
+pub fn read_local(
+    objects: Objects<'_>,
+    frame: RemoteAddr,
+    slot: u64,
+) -> Result<RemoteAddr, MemoryError> {
+    let addr = frame.offset(objects.layout.frame.localsplus + 8 * slot);
+    let value = objects.view.read_ptr(addr)?;
+    Ok(if objects.layout.frame.tagged {
+        untag_local(value)
+    } else {
+        value
+    })
+}
+
+/// A tagged slot is null when nothing but the tag is left; a tagged small int is no pointer and
+/// counts as unset here.
+fn untag_local(value: RemoteAddr) -> RemoteAddr {
+    if value.0 & 3 == 3 {
+        return RemoteAddr::NULL;
+    }
+    untag(value)
+}

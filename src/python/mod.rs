@@ -1,0 +1,20 @@
+//! Python semantics: how objects, frames, code and threads of a CPython lie in its memory.
+//!
+//! - [`attach`]: finding the interpreter in a process, and choosing its layout.
+//! - [`object`]: strings, numbers, containers, instance attributes.
+//! - [`types`]: telling what kind of object lies at an address.
+//! - [`code`]: code objects and their line tables.
+//! - [`frame`]: chains of frames.
+//! - [`thread`]: interpreters, threads, the GIL, the garbage collector.
+//! - [`locals`]: local variables as short texts.
+
+pub mod attach;
+pub mod code;
+pub mod frame;
+pub mod locals;
+pub mod object;
+pub mod thread;
+pub mod types;
+
+pub use attach::{AttachError, Python};
+pub use object::Objects;

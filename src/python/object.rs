@@ -1,0 +1,526 @@
+//! Strings, numbers, containers and instance attributes.
+//!
+//! Nothing read is trusted: each length is bounded before it is used, each walk has a limit.
+
+use asyncspy_model::RemoteAddr;
+
+use crate::layout::{AttributeStorage, DictKeySizes, IntFormat, Layout};
+use crate::target::memory::{Fields, MemoryError, MemoryView, MemoryViewExt};
+
+/// Longest text that is read, in characters; longer ones are cut.
+pub const MAX_TEXT: u64 = 1 << 16;
+
+/// Most items that are read of one container.
+pub const MAX_ITEMS: u64 = 1 << 23;
+
+/// `ob_type` of `PyObject` in builds with the GIL (Include/object.h).
+pub const OB_TYPE: u64 = 8;
+/// `ob_size` of `PyVarObject`: the size of an object's head.
+pub const OB_SIZE: u64 = 16;
+
+/// Reads Python objects of one layout through one view of memory.
+#[derive(Clone, Copy)]
+pub struct Objects<'a> {
+    /// Where bytes come from.
+    pub view: &'a dyn MemoryView,
+    /// What they mean.
+    pub layout: &'a Layout,
+}
+
+/// A text of the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// The text, unescaped, or its first [`MAX_TEXT`] characters.
+    pub text: String,
+    /// True if it was longer.
+    pub cut: bool,
+}
+
+/// A set's table, as its head describes it (`PySetObject`, Include/cpython/setobject.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetHead {
+    /// Slots that are or were used.
+    pub fill: u64,
+    /// Items.
+    pub used: u64,
+    /// Number of slots less one.
+    pub mask: u64,
+    /// Address of the slots.
+    pub table: RemoteAddr,
+}
+
+impl<'a> Objects<'a> {
+    /// The type of the object at `addr`.
+    ///
+    /// # Errors
+    /// As [`MemoryView::read`], like every read below; and [`MemoryError::Implausible`] where a
+    /// length or state cannot be right, which may be different at the next attempt.
+    pub fn type_of(&self, addr: RemoteAddr) -> Result<RemoteAddr, MemoryError> {
+        self.view.read_ptr(addr.offset(OB_TYPE))
+    }
+
+    /// A `str`.
+    ///
+    /// # Errors
+    /// As [`type_of`](Self::type_of).
+    pub fn read_str(&self, addr: RemoteAddr) -> Result<Text, MemoryError> {
+        self.read_str_up_to(addr, MAX_TEXT)
+    }
+
+    /// A `str`, cut after `limit` characters (PyASCIIObject, Include/cpython/unicodeobject.h).
+    ///
+    /// # Errors
+    /// As [`type_of`](Self::type_of).
+    pub fn read_str_up_to(&self, addr: RemoteAddr, limit: u64) -> Result<Text, MemoryError> {
+        let mut head = [0; 80];
+        let head_size = self.layout.str_.ascii_data as usize;
+        let head_bytes = head
+            .get_mut(..head_size)
+            .ok_or(MemoryError::implausible(addr, "a string's head"))?;
+        self.view.read(addr, head_bytes)?;
+        let head = Fields(head_bytes);
+        let length = head.u64(OB_SIZE);
+        let state = head.u8(32);
+        let (kind, compact, ascii) = ((state >> 2) & 7, state & 0x20 != 0, state & 0x40 != 0);
+        if length > i64::MAX as u64 || !matches!(kind, 1 | 2 | 4) {
+            return Err(MemoryError::implausible(addr, "a string"));
+        }
+        let data = match (compact, ascii) {
+            (true, true) => addr.offset(self.layout.str_.ascii_data),
+            (true, false) => addr.offset(self.layout.str_.compact_data),
+            (false, _) => self.view.read_ptr(addr.offset(self.layout.str_.compact_data))?,
+        };
+        let count = length.min(limit);
+        let bytes = self
+            .view
+            .read_vec(data, (count * u64::from(kind)) as usize)?;
+        Ok(Text {
+            text: decode_text(bytes, kind, ascii),
+            cut: length > count,
+        })
+    }
+
+    /// An `int` that fits 64 bits; `None` for a larger one.
+    ///
+    /// # Errors
+    /// As [`type_of`](Self::type_of).
+    pub fn read_int(&self, addr: RemoteAddr) -> Result<Option<i64>, MemoryError> {
+        let size = self.view.read_u64(addr.offset(OB_SIZE))?;
+        let (negative, digits) = match self.layout.int {
+            IntFormat::ObSize => (size.cast_signed() < 0, size.cast_signed().unsigned_abs()),
+            IntFormat::Tag => (size & 3 == 2, if size & 3 == 1 { 0 } else { size >> 3 }),
+        };
+        if digits > 3 {
+            return Ok(None);
+        }
+        let mut magnitude: u128 = 0;
+        for index in 0..digits {
+            let digit = self.view.read_u32(addr.offset(24 + 4 * index))?;
+            // Digits have 30 bits each, the lowest first (Include/cpython/longintrepr.h).
+            magnitude |= u128::from(digit & 0x3fff_ffff) << (30 * index);
+        }
+        let value = i128::try_from(magnitude).unwrap_or(i128::MAX);
+        let signed = if negative { -value } else { value };
+        Ok(i64::try_from(signed).ok())
+    }
+
+    /// A `float` (`ob_fval`).
+    ///
+    /// # Errors
+    /// As [`type_of`](Self::type_of).
+    pub fn read_float(&self, addr: RemoteAddr) -> Result<f64, MemoryError> {
+        self.view.read_u64(addr.offset(16)).map(f64::from_bits)
+    }
+
+    /// `count` pointers at `addr`.
+    fn read_pointers(&self, addr: RemoteAddr, count: u64) -> Result<Vec<RemoteAddr>, MemoryError> {
+        if count > MAX_ITEMS {
+            return Err(MemoryError::implausible(addr, "a container's length"));
+        }
+        let bytes = self.view.read_vec(addr, 8 * count as usize)?;
+        Ok(pointers(&bytes).collect())
+    }
+
+    /// The items of a `tuple`.
+    ///
+    /// # Errors
+    /// As [`type_of`](Self::type_of).
+    pub fn tuple_items(&self, addr: RemoteAddr) -> Result<Vec<RemoteAddr>, MemoryError> {
+        let count = self.view.read_u64(addr.offset(OB_SIZE))?;
+        self.read_pointers(addr.offset(self.layout.tuple_items), count)
+    }
+
+    /// The items of a `list`.
+    ///
+    /// # Errors
+    /// As [`type_of`](Self::type_of).
+    pub fn list_items(&self, addr: RemoteAddr) -> Result<Vec<RemoteAddr>, MemoryError> {
+        let (items, count) = self.list_head(addr)?;
+        self.read_pointers(items, count)
+    }
+
+    /// Address of a `list`'s first item, and its length.
+    ///
+    /// # Errors
+    /// As [`type_of`](Self::type_of).
+    pub fn list_head(&self, addr: RemoteAddr) -> Result<(RemoteAddr, u64), MemoryError> {
+        let count = self.view.read_u64(addr.offset(OB_SIZE))?;
+        let items = self.view.read_ptr(addr.offset(24))?;
+        Ok((items, count))
+    }
+
+    /// The head of a `set`.
+    ///
+    /// # Errors
+    /// As [`type_of`](Self::type_of).
+    pub fn set_head(&self, addr: RemoteAddr) -> Result<SetHead, MemoryError> {
+        let mut bytes = [0; 48];
+        self.view.read(addr, &mut bytes)?;
+        let fields = Fields(&bytes);
+        let head = SetHead {
+            fill: fields.u64(16),
+            used: fields.u64(24),
+            mask: fields.u64(32),
+            table: fields.ptr(40),
+        };
+        let plausible = head.mask < MAX_ITEMS
+            && (head.mask + 1).is_power_of_two()
+            && head.used <= head.fill
+            && head.fill <= head.mask + 1;
+        if plausible {
+            return Ok(head);
+        }
+        Err(MemoryError::implausible(addr, "a set"))
+    }
+
+    /// The items of a `set`: slots are {key, hash}; a hash of -1 marks a dummy.
+    ///
+    /// # Errors
+    /// As [`type_of`](Self::type_of).
+    pub fn set_items(&self, addr: RemoteAddr) -> Result<Vec<RemoteAddr>, MemoryError> {
+        let head = self.set_head(addr)?;
+        let bytes = self
+            .view
+            .read_vec(head.table, 16 * (head.mask as usize + 1))?;
+        Ok(bytes.chunks_exact(16).filter_map(set_slot).collect())
+    }
+
+    /// The items of a `collections.deque` (Modules/_collectionsmodule.c): blocks of 64 pointers.
+    ///
+    /// # Errors
+    /// As [`type_of`](Self::type_of).
+    pub fn deque_items(&self, addr: RemoteAddr, limit: u64) -> Result<Vec<RemoteAddr>, MemoryError> {
+        const BLOCK: u64 = 64;
+        let count = self.deque_len(addr)?.min(limit);
+        let mut block = self.view.read_ptr(addr.offset(24))?;
+        let mut index = self.view.read_u64(addr.offset(40))?;
+        let mut items = Vec::new();
+        while (items.len() as u64) < count {
+            if index >= BLOCK {
+                block = self.view.read_ptr(block.offset(8 + 8 * BLOCK))?;
+                index = 0;
+            }
+            items.push(self.view.read_ptr(block.offset(8 + 8 * index))?);
+            index += 1;
+        }
+        Ok(items)
+    }
+
+    /// The length of a `collections.deque`.
+    ///
+    /// # Errors
+    /// As [`type_of`](Self::type_of).
+    pub fn deque_len(&self, addr: RemoteAddr) -> Result<u64, MemoryError> {
+        let length = self.view.read_u64(addr.offset(OB_SIZE))?;
+        if length > i64::MAX as u64 {
+            return Err(MemoryError::implausible(addr, "a deque's length"));
+        }
+        Ok(length)
+    }
+
+    /// The (key, value) pairs of a `dict`, in order of insertion.
+    ///
+    /// # Errors
+    /// As [`type_of`](Self::type_of).
+    pub fn dict_items(
+        &self,
+        addr: RemoteAddr,
+    ) -> Result<Vec<(RemoteAddr, RemoteAddr)>, MemoryError> {
+        let keys = self.view.read_ptr(addr.offset(32))?;
+        let values = self.view.read_ptr(addr.offset(40))?;
+        let (entries, stride, count) = self.dict_entries(keys)?;
+        let bytes = self.view.read_vec(entries, (stride * count) as usize)?;
+        let split = if values.is_null() {
+            None
+        } else {
+            let first = values.offset(self.values_start());
+            Some(self.read_pointers(first, count)?)
+        };
+        let mut items = Vec::new();
+        for (index, entry) in bytes.chunks_exact(stride as usize).enumerate() {
+            // The key is the last word but one, the value the last.
+            let entry = Fields(entry);
+            let key = entry.ptr(stride - 16);
+            let value = split.as_ref().map_or(entry.ptr(stride - 8), |v| v[index]);
+            if !key.is_null() && !value.is_null() {
+                items.push((key, value));
+            }
+        }
+        Ok(items)
+    }
+
+    /// Where a keys object's entries begin, how long one is, and how many there are
+    /// (Include/internal/pycore_dict.h).
+    fn dict_entries(&self, keys: RemoteAddr) -> Result<(RemoteAddr, u64, u64), MemoryError> {
+        let mut bytes = [0; 40];
+        self.view.read(keys, &mut bytes)?;
+        let fields = Fields(&bytes);
+        let layout = &self.layout.dict_keys;
+        let (index_bytes, stride) = match layout.sizes {
+            DictKeySizes::Size => {
+                let size = fields.u64(8);
+                let width = match size {
+                    0..=0xff => 1,
+                    0x100..=0xffff => 2,
+                    0x1_0000..=0xffff_ffff => 4,
+                    _ => 8,
+                };
+                (size.checked_mul(width), 24)
+            }
+            DictKeySizes::Log2 => {
+                let stride = if fields.u8(10) == 0 { 24 } else { 16 };
+                (1_u64.checked_shl(u32::from(fields.u8(9))), stride)
+            }
+        };
+        let count = fields.u64(layout.nentries);
+        match index_bytes {
+            Some(index_bytes) if count <= MAX_ITEMS && index_bytes <= 8 * MAX_ITEMS => Ok((
+                keys.offset(layout.indices + index_bytes),
+                stride,
+                count,
+            )),
+            _ => Err(MemoryError::implausible(keys, "a dict's keys")),
+        }
+    }
+
+    /// Where the pointers begin in a `_dictvalues`.
+    fn values_start(&self) -> u64 {
+        match self.layout.attributes {
+            // {capacity, size, embedded, valid}, one byte each, come first.
+            AttributeStorage::InlineValues => 8,
+            _ => 0,
+        }
+    }
+
+    /// The value of a `str` key in a dict; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`type_of`](Self::type_of).
+    pub fn dict_get(
+        &self,
+        dict: RemoteAddr,
+        name: &str,
+    ) -> Result<Option<RemoteAddr>, MemoryError> {
+        for (key, value) in self.dict_items(dict)? {
+            if self.str_equals(key, name) {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
+    }
+
+    /// True if the object is a string of ASCII characters that equals `name`; false also when it
+    /// cannot be read.
+    #[must_use]
+    pub fn str_equals(&self, addr: RemoteAddr, name: &str) -> bool {
+        if self.view.read_u64(addr.offset(OB_SIZE)) != Ok(name.len() as u64) {
+            return false;
+        }
+        self.read_str_up_to(addr, name.len() as u64)
+            .is_ok_and(|text| text.text == name)
+    }
+
+    /// The instance attributes of an object, as (name, value).
+    ///
+    /// # Errors
+    /// As [`type_of`](Self::type_of).
+    pub fn attributes(
+        &self,
+        object: RemoteAddr,
+    ) -> Result<Vec<(RemoteAddr, RemoteAddr)>, MemoryError> {
+        let class = self.type_of(object)?;
+        let flags = self.view.read_u64(class.offset(self.layout.type_.flags))?;
+        match self.locate_attributes(object, class, flags)? {
+            Attributes::None => Ok(Vec::new()),
+            Attributes::Dict(dict) => self.dict_items(dict),
+            Attributes::Values(first) => {
+                let keys = class.offset(self.layout.type_.cached_keys);
+                let (entries, stride, count) = self.dict_entries(self.view.read_ptr(keys)?)?;
+                let bytes = self.view.read_vec(entries, (stride * count) as usize)?;
+                let names = bytes
+                    .chunks_exact(stride as usize)
+                    .map(|entry| Fields(entry).ptr(stride - 16));
+                let values = self.read_pointers(first, count)?;
+                let pairs = names.zip(values);
+                Ok(pairs
+                    .filter(|(name, value)| !name.is_null() && !value.is_null())
+                    .collect())
+            }
+        }
+    }
+
+    fn locate_attributes(
+        &self,
+        object: RemoteAddr,
+        class: RemoteAddr,
+        flags: u64,
+    ) -> Result<Attributes, MemoryError> {
+        const INLINE_VALUES: u64 = 1 << 2;
+        const MANAGED_DICT: u64 = 1 << 4;
+        let dict_or_none = |dict: RemoteAddr| match dict {
+            RemoteAddr::NULL => Attributes::None,
+            dict => Attributes::Dict(dict),
+        };
+        let managed = flags & MANAGED_DICT != 0;
+        match self.layout.attributes {
+            AttributeStorage::ValuesOrDict if managed => {
+                let values = self.view.read_ptr(object.before(32))?;
+                if !values.is_null() {
+                    return Ok(Attributes::Values(values));
+                }
+                self.view.read_ptr(object.before(24)).map(dict_or_none)
+            }
+            AttributeStorage::TaggedWord if managed => {
+                let word = self.view.read_ptr(object.before(24))?;
+                if word.0 & 1 == 1 {
+                    return Ok(Attributes::Values(word.offset(1)));
+                }
+                Ok(dict_or_none(word))
+            }
+            AttributeStorage::InlineValues if managed => {
+                let dict = self.view.read_ptr(object.before(24))?;
+                if !dict.is_null() || flags & INLINE_VALUES == 0 {
+                    return Ok(dict_or_none(dict));
+                }
+                let size = self.view.read_u64(class.offset(self.layout.type_.basicsize))?;
+                let values = object.offset(size);
+                let valid = self.view.read_u8(values.offset(3))? != 0;
+                Ok(if valid {
+                    Attributes::Values(values.offset(8))
+                } else {
+                    Attributes::None
+                })
+            }
+            _ => {
+                let offset = self.view.read_u64(class.offset(self.layout.type_.dictoffset))?;
+                // Negative offsets count from the end of a variable-sized object: none of the
+                // classes that matter here has one.
+                if offset == 0 || offset > i64::MAX as u64 {
+                    return Ok(Attributes::None);
+                }
+                self.view.read_ptr(object.offset(offset)).map(dict_or_none)
+            }
+        }
+    }
+
+    /// The range of memory (address, length) that holds the values of an object's attributes;
+    /// `None` when it has none.
+    ///
+    /// # Errors
+    /// As [`type_of`](Self::type_of).
+    pub fn attribute_range(
+        &self,
+        object: RemoteAddr,
+    ) -> Result<Option<(RemoteAddr, u64)>, MemoryError> {
+        let class = self.type_of(object)?;
+        let flags = self.view.read_u64(class.offset(self.layout.type_.flags))?;
+        let keys = |at: RemoteAddr| self.dict_entries(self.view.read_ptr(at)?);
+        Ok(match self.locate_attributes(object, class, flags)? {
+            Attributes::None => None,
+            Attributes::Dict(dict) => {
+                let (entries, stride, count) = keys(dict.offset(32))?;
+                match self.view.read_ptr(dict.offset(40))? {
+                    RemoteAddr::NULL => Some((entries, stride * count)),
+                    values => Some((values.offset(self.values_start()), 8 * count)),
+                }
+            }
+            Attributes::Values(first) => {
+                let (_, _, count) = keys(class.offset(self.layout.type_.cached_keys))?;
+                Some((first, 8 * count))
+            }
+        })
+    }
+
+    /// One instance attribute; `None` when the object has none of that name.
+    ///
+    /// # Errors
+    /// As [`type_of`](Self::type_of).
+    pub fn attribute(
+        &self,
+        object: RemoteAddr,
+        name: &str,
+    ) -> Result<Option<RemoteAddr>, MemoryError> {
+        let attributes = self.attributes(object)?;
+        let found = attributes
+            .into_iter()
+            .find(|(key, _)| self.str_equals(*key, name));
+        Ok(found.map(|(_, value)| value))
+    }
+
+    /// What a `weakref` refers to (`wr_object`); `None` when it is dead.
+    ///
+    /// # Errors
+    /// As [`type_of`](Self::type_of).
+    pub fn weakref_target(&self, addr: RemoteAddr) -> Result<RemoteAddr, MemoryError> {
+        self.view.read_ptr(addr.offset(16))
+    }
+}
+
+enum Attributes {
+    None,
+    Dict(RemoteAddr),
+    /// Address of the first value.
+    Values(RemoteAddr),
+}
+
+/// The pointers in a run of bytes.
+pub fn pointers(bytes: &[u8]) -> impl Iterator<Item = RemoteAddr> {
+    bytes
+        .chunks_exact(8)
+        .map(|chunk| Fields(chunk).ptr(0))
+}
+
+/// The key of a set's slot, unless the slot is free or a dummy.
+#[must_use]
+pub fn set_slot(slot: &[u8]) -> Option<RemoteAddr> {
+    let slot = Fields(slot);
+    let key = slot.ptr(0);
+    (!key.is_null() && slot.u64(8) != u64::MAX).then_some(key)
+}
+
+fn decode_text(bytes: Vec<u8>, kind: u8, ascii: bool) -> String {
+    if ascii {
+        return String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    }
+    let code_points: Box<dyn Iterator<Item = u32>> = match kind {
+        1 => Box::new(bytes.into_iter().map(u32::from)),
+        2 => Box::new(
+            bytes
+                .chunks_exact(2)
+                .map(|c| u32::from(u16::from_le_bytes([c[0], c[1]])))
+                .collect::<Vec<_>>()
+                .into_iter(),
+        ),
+        _ => Box::new(
+            bytes
+                .chunks_exact(4)
+                .map(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]]))
+                .collect::<Vec<_>>()
+                .into_iter(),
+        ),
+    };
+    code_points
+        .map(|point| char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER))
+        .collect()
+}

@@ -1,0 +1,17 @@
+//! The other process, no Python in it.
+//!
+//! - [`memory`]: reading its memory, live or recorded.
+//! - [`image`]: its memory page by page, fetched in bulk.
+//! - [`maps`], [`elf`]: what is mapped where, sections and symbols of the mapped files.
+//! - [`process`]: identity, command line, namespaces, clocks.
+//! - [`threads`]: its threads as the kernel sees them.
+
+pub mod elf;
+pub mod image;
+pub mod maps;
+pub mod memory;
+pub mod process;
+pub mod threads;
+
+pub use image::PageImage;
+pub use memory::{LiveMemory, MemoryError, MemoryView, Piece, ProcessMemory};

@@ -1,0 +1,182 @@
+//! Identity, command line, rights and clocks of the target.
+
+use std::fs;
+use std::path::PathBuf;
+
+use nix::time::{ClockId, clock_gettime};
+
+/// What is known of a process before anything of its memory is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessFacts {
+    /// Process id in asyncspy's namespace.
+    pub pid: i32,
+    /// Target of `/proc/PID/exe`; with the mark ` (deleted)` if so.
+    pub exe: PathBuf,
+    /// Command line, words joined by spaces.
+    pub command: String,
+    /// Start time in clock ticks since boot: with the pid it identifies the process.
+    pub start_ticks: u64,
+    /// Started at, wall clock.
+    pub started_unix_ns: u64,
+    /// Nanoseconds to subtract from the target's CLOCK_MONOTONIC to get ours: differs from 0 in
+    /// a time namespace.
+    pub monotonic_shift_ns: i64,
+}
+
+/// Why a process cannot be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProcessError {
+    /// There is none with this id.
+    #[error("no process has the id {0}")]
+    NoSuchProcess(i32),
+    /// It has ended and waits for its parent to notice.
+    #[error("process {0} has ended and waits for its parent")]
+    Zombie(i32),
+    /// It is a thread of the kernel.
+    #[error("process {0} is a kernel thread")]
+    KernelThread(i32),
+    /// It may not be looked at.
+    #[error("process {0} may not be read by this user")]
+    Denied(i32),
+}
+
+impl ProcessFacts {
+    /// Looks the process up.
+    ///
+    /// # Errors
+    /// Each variant of [`ProcessError`], as it says.
+    pub fn read(pid: i32) -> Result<Self, ProcessError> {
+        let stat = fs::read(format!("/proc/{pid}/stat"))
+            .map_err(|_| ProcessError::NoSuchProcess(pid))?;
+        let (state, _) =
+            super::threads::parse_stat(&stat).ok_or(ProcessError::NoSuchProcess(pid))?;
+        if matches!(state, 'Z' | 'X') {
+            return Err(ProcessError::Zombie(pid));
+        }
+        let process = remoteprocess::Process::new(pid)
+            .map_err(|_| ProcessError::NoSuchProcess(pid))?;
+        let command = process.cmdline().unwrap_or_default().join(" ");
+        let exe = match fs::read_link(format!("/proc/{pid}/exe")) {
+            Ok(exe) => exe,
+            Err(error) => return Err(Self::explain(pid, &error, &command)),
+        };
+        let start_ticks = start_ticks(&stat).unwrap_or(0);
+        Ok(Self {
+            pid,
+            exe,
+            command,
+            start_ticks,
+            started_unix_ns: started_unix_ns(start_ticks),
+            monotonic_shift_ns: monotonic_shift_ns(pid),
+        })
+    }
+
+    fn explain(pid: i32, error: &std::io::Error, command: &str) -> ProcessError {
+        match error.kind() {
+            std::io::ErrorKind::PermissionDenied => ProcessError::Denied(pid),
+            // A kernel thread has neither an executable nor a command line.
+            _ if command.is_empty() => ProcessError::KernelThread(pid),
+            _ => ProcessError::NoSuchProcess(pid),
+        }
+    }
+
+    /// True while the process with this id is still the one that was looked up, and has not
+    /// ended.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        let Ok(stat) = fs::read(format!("/proc/{}/stat", self.pid)) else {
+            return false;
+        };
+        let alive = super::threads::parse_stat(&stat)
+            .is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'));
+        alive && start_ticks(&stat) == Some(self.start_ticks)
+    }
+
+    /// The target's CLOCK_MONOTONIC in nanoseconds as ours.
+    #[must_use]
+    pub fn to_our_monotonic(&self, target_ns: u64) -> u64 {
+        target_ns.saturating_add_signed(-self.monotonic_shift_ns)
+    }
+}
+
+/// Field 22 of `/proc/PID/stat` (proc_pid_stat(5)).
+fn start_ticks(stat: &[u8]) -> Option<u64> {
+    let close = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = String::from_utf8_lossy(stat.get(close + 2..)?);
+    // The state behind the name is field 3.
+    rest.split_whitespace().nth(22 - 3)?.parse().ok()
+}
+
+/// Linux counts these in hundredths of a second on every architecture (USER_HZ).
+const NS_PER_TICK: u64 = 10_000_000;
+
+fn started_unix_ns(start_ticks: u64) -> u64 {
+    let boot = clock_ns(ClockId::CLOCK_BOOTTIME);
+    let age = boot.saturating_sub(start_ticks.saturating_mul(NS_PER_TICK));
+    unix_now_ns().saturating_sub(age)
+}
+
+/// Difference of the target's monotonic clock to ours (time_namespaces(7)).
+fn monotonic_shift_ns(pid: i32) -> i64 {
+    let of = |who: &str| {
+        let text = fs::read_to_string(format!("/proc/{who}/timens_offsets")).ok()?;
+        parse_timens_offset(&text)
+    };
+    let target = of(&pid.to_string()).unwrap_or(0);
+    target - of("self").unwrap_or(0)
+}
+
+fn parse_timens_offset(text: &str) -> Option<i64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("monotonic"))?;
+    let mut words = line.split_whitespace();
+    let seconds: i64 = words.next()?.parse().ok()?;
+    let nanoseconds: i64 = words.next()?.parse().ok()?;
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)
+}
+
+/// CLOCK_MONOTONIC now.
+#[must_use]
+pub fn monotonic_now_ns() -> u64 {
+    clock_ns(ClockId::CLOCK_MONOTONIC)
+}
+
+/// Nanoseconds since the epoch now.
+#[must_use]
+pub fn unix_now_ns() -> u64 {
+    clock_ns(ClockId::CLOCK_REALTIME)
+}
+
+/// Any of the kernel's clocks; 0 where it does not exist.
+#[must_use]
+pub fn clock_ns(clock: ClockId) -> u64 {
+    clock_gettime(clock).map_or(0, |time| {
+        let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
+        let rest = u64::try_from(time.tv_nsec()).unwrap_or(0);
+        seconds.saturating_mul(1_000_000_000).saturating_add(rest)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_namespace_offsets_are_read() {
+        let text = "monotonic           5  250000000\nboottime            0          0\n";
+        assert_eq!(parse_timens_offset(text), Some(5_250_000_000));
+        assert_eq!(parse_timens_offset("monotonic -3 0\n"), Some(-3_000_000_000));
+        assert_eq!(parse_timens_offset(""), None);
+    }
+
+    #[test]
+    fn this_process_is_found_and_a_missing_one_is_not() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let facts = ProcessFacts::read(pid).unwrap();
+        assert!(facts.is_alive());
+        assert!(facts.start_ticks > 0);
+        assert_eq!(
+            ProcessFacts::read(i32::MAX).unwrap_err(),
+            ProcessError::NoSuchProcess(i32::MAX)
+        );
+    }
+}
