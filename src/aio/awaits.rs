@@ -158,6 +158,33 @@ pub fn completion_queues(
     Ok(queues)
 }
 
+/// The tasks that run the TaskGroups to which a C task belongs: each task of a group has the
+/// group's method `_on_task_done` among its callbacks (3.11 and later).
+///
+/// # Errors
+/// When they cannot be read.
+pub fn group_parents(
+    objects: Objects<'_>,
+    caches: &mut Caches,
+    record: &TaskRecord,
+) -> Result<Vec<TaskId>, MemoryError> {
+    let mut parents = Vec::new();
+    if record.kind != TypeKind::Task {
+        return Ok(parents);
+    }
+    for callback in callbacks(objects, record.fields.addr)? {
+        if caches.types.kind_of(objects, callback) != TypeKind::Method {
+            continue;
+        }
+        let owner = objects.view.read_ptr(callback.offset(24))?;
+        if &*caches.types.of_object(objects, owner)?.name == "TaskGroup" {
+            let parent = objects.attribute(owner, "_parent_task")?;
+            parents.extend(parent.map(TaskId));
+        }
+    }
+    Ok(parents)
+}
+
 struct Search<'a, 'c> {
     objects: Objects<'a>,
     caches: &'c mut Caches,

@@ -4,9 +4,13 @@ use asyncspy_model::{RemoteAddr, TaskId};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Caches;
-use super::awaits::{as_completed_queue, awaited_tasks, completion_queues, recorded_awaiters};
+use super::awaits::{
+    as_completed_queue, awaited_tasks, completion_queues, group_parents, recorded_awaiters,
+};
 use super::task::TaskRecord;
 use crate::python::object::Objects;
+use crate::python::types::TypeKind;
+use crate::target::memory::MemoryError;
 
 /// Await edges, in both directions. Only tasks of the census occur.
 #[derive(Debug, Default)]
@@ -30,15 +34,7 @@ pub fn await_edges(
     let listed: FxHashSet<TaskId> = records.iter().map(TaskRecord::id).collect();
     let mut pairs: Vec<(TaskId, TaskId)> = Vec::new();
     for record in records {
-        let id = record.id();
-        let found = match objects.layout.task.awaited_by {
-            Some(_) if record.fields.awaited_by.0.is_null() => continue,
-            Some(by) => recorded_awaiters(objects, caches, by, &record.fields)
-                .map(|awaiters| awaiters.into_iter().map(|by| (by, id)).collect::<Vec<_>>()),
-            None => awaited_tasks(objects, caches, record)
-                .map(|tasks| tasks.into_iter().map(|task| (id, task)).collect()),
-        };
-        match found {
+        match edges_of(objects, caches, record) {
             Ok(found) => pairs.extend(found),
             Err(_) => edges.unreadable += 1,
         }
@@ -53,6 +49,35 @@ pub fn await_edges(
         }
     }
     edges
+}
+
+/// The edges that one task's own fields show, as (awaiter, awaited).
+fn edges_of(
+    objects: Objects<'_>,
+    caches: &mut Caches,
+    record: &TaskRecord,
+) -> Result<Vec<(TaskId, TaskId)>, MemoryError> {
+    let id = record.id();
+    let mut pairs = Vec::new();
+    let by_structure = match objects.layout.task.awaited_by {
+        Some(by) => {
+            let awaiters = recorded_awaiters(objects, caches, by, &record.fields)?;
+            pairs.extend(awaiters.into_iter().map(|awaiter| (awaiter, id)));
+            // Tasks of Python classes take no part in these records.
+            let leaf = record.leaf.as_ref();
+            record.kind == TypeKind::Other || leaf.is_some_and(|leaf| leaf.kind == TypeKind::Other)
+        }
+        None => {
+            let parents = group_parents(objects, caches, record)?;
+            pairs.extend(parents.into_iter().map(|parent| (parent, id)));
+            true
+        }
+    };
+    if by_structure {
+        let tasks = awaited_tasks(objects, caches, record)?;
+        pairs.extend(tasks.into_iter().map(|task| (id, task)));
+    }
+    Ok(pairs)
 }
 
 /// as_completed connects its tasks with the one that waits by a queue alone: the tasks' callback

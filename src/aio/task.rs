@@ -54,6 +54,8 @@ pub struct TaskFields {
 pub struct TaskRecord {
     /// Its fields.
     pub fields: TaskFields,
+    /// [`TypeKind::Task`], or [`TypeKind::Other`] for a task of a Python class.
+    pub kind: TypeKind,
     /// Its name, unescaped.
     pub name: Arc<str>,
     /// True if the name was cut.
@@ -223,6 +225,7 @@ impl TaskRecord {
         let mut inner_frames = chain.frames[inner..].to_vec();
         inner_frames.reverse();
         Ok(Some(Self {
+            kind: caches.types.kind_of(objects, addr),
             fields,
             name,
             name_cut,
