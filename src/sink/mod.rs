@@ -3,9 +3,26 @@
 //! Every sink takes plain data of `asyncspy_model`, writes to a `&mut dyn io::Write` and returns
 //! the `io::Result` of that: a closed pipe is an error like any other, never a panic. No sink
 //! reads the environment, a clock or a file. Whatever came from the target passes through
-//! [`escape`] before it reaches a text output.
+//! [`escape`] before it reaches a text output. A result that is not complete says so on its last
+//! line.
+//!
+//! Map:
+//! - [`escape`], [`style`]: what every text output stands on.
+//! - [`task_table`]: `ps`.
 
 pub mod escape;
 pub mod style;
+pub mod task_table;
 
+mod columns;
+mod likeness;
+mod loop_text;
+mod place;
+mod process_text;
+mod task_rows;
 mod units;
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod task_table_tests;
