@@ -67,28 +67,39 @@ pub(super) fn write_heading(
     tasks: &TasksById<'_>,
     loop_info: &LoopInfo,
 ) -> io::Result<()> {
-    let (role, state) = state(loop_info);
     let thread = thread_of(snapshot, loop_info);
     let rest = format!(
-        "  {}, {}, {}",
+        "{}, {}, {}",
         build(loop_info),
         thread_text(loop_info, thread),
         counted(loop_info.tasks, "task"),
     );
-    let shown = escape_to(&state, lines.width);
-    let rest = escape_to(&rest, lines.width.saturating_sub(width(&shown))).into_owned();
+    let holder = holder(tasks, loop_info, thread);
+    write_state(lines, "", loop_info, &rest, holder.as_ref())
+}
+
+/// Writes what a loop does, each line behind `indent`; `rest` follows the state.
+pub(super) fn write_state(
+    lines: &mut LineWriter<'_>,
+    indent: &str,
+    loop_info: &LoopInfo,
+    rest: &str,
+    holder: Option<&Holder<'_>>,
+) -> io::Result<()> {
+    let (role, state) = state(loop_info);
+    let shown = escape_to(&format!("{indent}{state}"), lines.width).into_owned();
+    let room = lines.width - width(&shown);
+    let rest = escape_to(&format!("  {rest}"), room).into_owned();
     lines.line(&format!("{}{rest}", lines.style.paint(role, &shown)))?;
     let figures = figures(loop_info);
     if !figures.is_empty() {
-        lines.plain(&format!("  {figures}"))?;
+        lines.plain(&format!("{indent}  {figures}"))?;
     }
-    match holder(tasks, loop_info, thread) {
-        Some(text) => lines.painted(
-            role,
-            &format!("  {}", text.within(lines.width - 2.min(lines.width))),
-        ),
-        None => Ok(()),
-    }
+    let Some(holder) = holder else {
+        return Ok(());
+    };
+    let room = lines.width.saturating_sub(indent.len() + 2);
+    lines.painted(role, &format!("{indent}  {}", holder.within(room)))
 }
 
 /// The thread that runs the loop, if it was read.

@@ -8,11 +8,12 @@
 //!
 //! Map:
 //! - [`escape`], [`style`]: what every text output stands on.
-//! - [`task_table`]: `ps`.
+//! - [`task_table`], [`thread_dump`]: `ps`, `dump`.
 
 pub mod escape;
 pub mod style;
 pub mod task_table;
+pub mod thread_dump;
 
 mod columns;
 mod likeness;
