@@ -101,6 +101,12 @@ pub fn pad(text: &str, columns: usize) -> String {
     out
 }
 
+/// True for a character that may be shown as it is, as far as it can be told without those
+/// around it.
+pub(super) fn prints(character: char) -> bool {
+    !character.is_control() && !is_invisible(character)
+}
+
 /// True for text that prints as it is, one column a byte.
 fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
@@ -319,7 +325,7 @@ mod tests {
         fn never_wider_and_never_a_control(text in any::<String>(), columns in 0_usize..40) {
             for shown in [escape_to(&text, columns), escape_tail(&text, columns)] {
                 prop_assert!(width(&shown) <= columns);
-                prop_assert!(!shown.chars().any(|c| c.is_control() || is_invisible(c)));
+                prop_assert!(shown.chars().all(prints));
                 prop_assert_eq!(escape(&shown), shown.clone());
             }
         }

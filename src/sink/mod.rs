@@ -9,13 +9,16 @@
 //! Map:
 //! - [`escape`], [`style`]: what every text output stands on.
 //! - [`task_table`], [`thread_dump`]: `ps`, `dump`.
+//! - [`json`]: the same and `watch` for scripts.
 
 pub mod escape;
+pub mod json;
 pub mod style;
 pub mod task_table;
 pub mod thread_dump;
 
 mod columns;
+mod json_line;
 mod likeness;
 mod loop_text;
 mod place;
@@ -25,5 +28,7 @@ mod units;
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod report_fixtures;
 #[cfg(test)]
 mod task_table_tests;
