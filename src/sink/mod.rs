@@ -8,21 +8,25 @@
 //!
 //! Map:
 //! - [`escape`], [`style`]: what every text output stands on.
-//! - [`task_table`], [`thread_dump`]: `ps`, `dump`.
+//! - [`task_table`], [`task_tree`], [`thread_dump`]: `ps`, `pstree`, `dump`.
 //! - [`json`]: the same and `watch` for scripts.
 
 pub mod escape;
 pub mod json;
 pub mod style;
 pub mod task_table;
+pub mod task_tree;
 pub mod thread_dump;
 
+mod await_graph;
+mod branches;
 mod columns;
 mod json_line;
 mod likeness;
 mod loop_text;
 mod place;
 mod process_text;
+mod short_id;
 mod task_rows;
 mod units;
 
@@ -32,3 +36,5 @@ mod fixtures;
 mod report_fixtures;
 #[cfg(test)]
 mod task_table_tests;
+#[cfg(test)]
+mod task_tree_tests;

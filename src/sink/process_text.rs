@@ -6,29 +6,50 @@ use std::io;
 use asyncspy_model::{FaultKind, Snapshot, TaskId, TaskInfo};
 
 use super::escape::{escape, escape_to};
+use super::short_id;
 use super::style::{LineWriter, Role};
 use super::units::{counted, duration};
 
 /// The tasks of a snapshot by id; of two with one id the first.
-pub(super) struct TasksById<'a>(HashMap<TaskId, &'a TaskInfo>);
+pub(super) struct TasksById<'a> {
+    by_id: HashMap<TaskId, &'a TaskInfo>,
+    /// How often a name is used.
+    uses: HashMap<&'a str, usize>,
+    id_digits: usize,
+}
 
 impl<'a> TasksById<'a> {
     pub(super) fn new(snapshot: &'a Snapshot) -> Self {
         let mut by_id = HashMap::with_capacity(snapshot.tasks.len());
+        let mut uses = HashMap::new();
         for task in &snapshot.tasks {
             by_id.entry(task.id).or_insert(task);
+            *uses.entry(&*task.name).or_insert(0) += 1;
         }
-        Self(by_id)
+        Self {
+            by_id,
+            uses,
+            id_digits: short_id::digits(snapshot),
+        }
     }
 
     pub(super) fn get(&self, id: TaskId) -> Option<&'a TaskInfo> {
-        self.0.get(&id).copied()
+        self.by_id.get(&id).copied()
     }
 
-    /// The task's name, escaped; its id if it is not listed.
+    /// The task's name, escaped; with the end of its id where others have the same name.
+    pub(super) fn label(&self, task: &TaskInfo) -> String {
+        let name = escape_to(&task.name, 60);
+        match self.uses.get(&*task.name) {
+            Some(2..) => format!("{name} ({})", short_id::text(task.id, self.id_digits)),
+            _ => name.into_owned(),
+        }
+    }
+
+    /// The label of the task with this id; the id itself if it is not listed.
     pub(super) fn name(&self, id: TaskId) -> String {
         match self.get(id) {
-            Some(task) => escape(&task.name).into_owned(),
+            Some(task) => self.label(task),
             None => format!("{id} (not listed)"),
         }
     }

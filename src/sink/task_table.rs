@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 
-use asyncspy_model::{LoopId, Snapshot, TaskId, TaskInfo, TaskState};
+use asyncspy_model::{LoopId, Snapshot, TaskInfo, TaskState};
 use regex::Regex;
 
 use super::columns::{GAP, Wish, fit};
@@ -11,6 +11,7 @@ use super::escape::{MAX_COLUMNS, escape, escape_to, width};
 use super::loop_text::write_heading;
 use super::place::{chain, place};
 use super::process_text::{TasksById, write_incomplete, write_process};
+use super::short_id;
 use super::style::{LineWriter, Role, Style};
 pub use super::task_rows::SortKey;
 use super::task_rows::{Row, fold, matches, sort, state_text};
@@ -195,7 +196,10 @@ struct Layout {
 
 impl Layout {
     fn new(snapshot: &Snapshot, groups: &Groups<'_>, width_limit: usize) -> Self {
-        let id_digits = id_digits(snapshot, width_limit);
+        let id_digits = match width_limit {
+            WIDE.. => short_id::FULL,
+            _ => short_id::digits(snapshot),
+        };
         let rows = || groups.rows.values().flatten();
         let wishes = Column::ALL.map(|column| {
             let content = rows().map(|row| width(&cell(row, column, MAX_COLUMNS, id_digits)));
@@ -224,32 +228,10 @@ impl Layout {
 /// From this width on an id is written in full.
 const WIDE: usize = 120;
 
-/// How many of the last digits of an id tell the tasks of this snapshot apart.
-fn id_digits(snapshot: &Snapshot, width_limit: usize) -> usize {
-    const FULL: usize = 16;
-    if width_limit >= WIDE {
-        return FULL;
-    }
-    let distinct = |digits: usize| {
-        let mut seen = HashSet::new();
-        let mut ids = snapshot.tasks.iter().map(|task| task.id.0.0);
-        ids.all(|id| seen.insert(id & ((1 << (4 * digits)) - 1)))
-    };
-    (4..FULL).find(|digits| distinct(*digits)).unwrap_or(FULL)
-}
-
-fn id_text(id: TaskId, digits: usize) -> String {
-    let full = id.to_string();
-    match full.len().checked_sub(digits) {
-        Some(start) if start > 2 => full[start..].to_owned(),
-        _ => full,
-    }
-}
-
 fn cell(row: &Row<'_>, column: Column, columns: usize, id_digits: usize) -> String {
     let cut = |text: &str| escape_to(text, columns).into_owned();
     match column {
-        Column::Id => id_text(row.task.id, id_digits),
+        Column::Id => short_id::text(row.task.id, id_digits),
         Column::Name if row.count > 1 => cut(&format!("{}x {}", row.count, escape(&row.name))),
         Column::Name => cut(&row.name),
         Column::State => state_text(row.task),
