@@ -3,6 +3,7 @@
 //! Tasks are named by their position in the snapshot. Nothing here recurses: the target decides
 //! how deep the graph is.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use asyncspy_model::{TaskId, TaskInfo};
@@ -230,8 +231,8 @@ fn shortest_cycle(
             if child == start {
                 return path_to(task, start, &came_from);
             }
-            if !came_from.contains_key(&child) {
-                came_from.insert(child, task);
+            if let Entry::Vacant(unseen) = came_from.entry(child) {
+                unseen.insert(task);
                 queue.push_back(child);
             }
         }

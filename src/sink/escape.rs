@@ -79,7 +79,7 @@ pub fn escape_tail(text: &str, columns: usize) -> Cow<'_, str> {
     for piece in pieces {
         if dropped < excess {
             dropped += piece.width;
-        } else if piece.width > 0 || out.chars().next_back() != Some(ELLIPSIS) {
+        } else if piece.width > 0 || !out.ends_with(ELLIPSIS) {
             piece.push_to(&mut out);
         }
     }

@@ -10,9 +10,16 @@
 //! - [`escape`], [`style`]: what every text output stands on.
 //! - [`task_table`], [`task_tree`], [`thread_dump`]: `ps`, `pstree`, `dump`.
 //! - [`json`]: the same and `watch` for scripts.
+//! - [`profile`], drawn by [`flame_graph`] and written by [`folded`], [`speedscope`] and
+//!   [`profile_json`]: `record`.
 
 pub mod escape;
+pub mod flame_graph;
+pub mod folded;
 pub mod json;
+pub mod profile;
+pub mod profile_json;
+pub mod speedscope;
 pub mod style;
 pub mod task_table;
 pub mod task_tree;
@@ -26,12 +33,15 @@ mod likeness;
 mod loop_text;
 mod place;
 mod process_text;
+mod quality_text;
 mod short_id;
 mod task_rows;
 mod units;
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod profile_fixtures;
 #[cfg(test)]
 mod report_fixtures;
 #[cfg(test)]
