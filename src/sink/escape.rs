@@ -1,0 +1,333 @@
+//! Text of the target made safe for a terminal.
+//!
+//! Names, paths and representations are chosen by whoever controls the target. Shown as they
+//! are, they could move the cursor, recolour or retitle the terminal, reorder a line (bidi
+//! overrides) or flood it. What comes out of here prints on one line, has a known width and no
+//! more than the columns that were asked for.
+
+use std::borrow::Cow;
+
+use unicode_width::UnicodeWidthChar;
+
+/// Columns after which [`escape`] cuts. No honest name is longer; a few thousand of them must
+/// still fit a log line and memory.
+pub const MAX_COLUMNS: usize = 400;
+
+/// What stands for the part that was cut.
+pub const ELLIPSIS: char = '…';
+
+/// Combining marks that may follow one character. Vietnamese and Thai need two; a hundred of
+/// them paint over the lines above.
+const MAX_MARKS: usize = 4;
+
+/// The text with everything that does not print made visible, cut to [`MAX_COLUMNS`].
+///
+/// Python's notation is used: `\n`, `\x1b`, `\u202e`, `\U000e0001`. A backslash stays as it is.
+#[must_use]
+pub fn escape(text: &str) -> Cow<'_, str> {
+    escape_to(text, MAX_COLUMNS)
+}
+
+/// The text escaped and cut at its end, at most `columns` wide, the ellipsis included.
+#[must_use]
+pub fn escape_to(text: &str, columns: usize) -> Cow<'_, str> {
+    if text.len() <= columns && is_plain(text) {
+        return Cow::Borrowed(text);
+    }
+    if columns == 0 {
+        return Cow::Borrowed("");
+    }
+    let mut out = String::new();
+    let mut used = 0;
+    let mut room_left_at = 0;
+    for piece in Pieces::new(text) {
+        used += piece.width;
+        if used > columns {
+            out.truncate(room_left_at);
+            out.push(ELLIPSIS);
+            break;
+        }
+        piece.push_to(&mut out);
+        if used < columns {
+            room_left_at = out.len();
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// The text escaped and cut at its beginning, at most `columns` wide, the ellipsis included.
+#[must_use]
+pub fn escape_tail(text: &str, columns: usize) -> Cow<'_, str> {
+    if text.len() <= columns && is_plain(text) {
+        return Cow::Borrowed(text);
+    }
+    if columns == 0 {
+        return Cow::Borrowed("");
+    }
+    // Each column takes at most one character and its marks, so this tail is long enough.
+    let chars = columns.saturating_mul(MAX_MARKS + 1).saturating_add(1);
+    let start = text.char_indices().rev().nth(chars).map_or(0, |(at, _)| at);
+    let pieces: Vec<Piece> = Pieces::new(&text[start..]).collect();
+    let total: usize = pieces.iter().map(|piece| piece.width).sum();
+    let mut out = String::new();
+    let mut excess = total.saturating_sub(columns);
+    if excess > 0 {
+        out.push(ELLIPSIS);
+        excess += 1;
+    }
+    let mut dropped = 0;
+    for piece in pieces {
+        if dropped < excess {
+            dropped += piece.width;
+        } else if piece.width > 0 || !out.ends_with(ELLIPSIS) {
+            piece.push_to(&mut out);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Columns that an escaped text takes.
+#[must_use]
+pub fn width(text: &str) -> usize {
+    text.chars().map(|c| c.width().unwrap_or(0)).sum()
+}
+
+/// The escaped text, cut and filled with blanks to exactly `columns`.
+#[must_use]
+pub fn pad(text: &str, columns: usize) -> String {
+    let mut out = escape_to(text, columns).into_owned();
+    let missing = columns.saturating_sub(width(&out));
+    out.extend(std::iter::repeat_n(' ', missing));
+    out
+}
+
+/// True for a character that may be shown as it is, as far as it can be told without those
+/// around it.
+pub(super) fn prints(character: char) -> bool {
+    !character.is_control() && !is_invisible(character)
+}
+
+/// True for text that prints as it is, one column a byte.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
+}
+
+/// One character as it will be shown.
+#[derive(Clone, Copy)]
+struct Piece {
+    character: char,
+    escaped: bool,
+    width: usize,
+}
+
+impl Piece {
+    fn push_to(self, out: &mut String) {
+        if !self.escaped {
+            out.push(self.character);
+            return;
+        }
+        match self.character {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            other => out.push_str(&numeric_escape(other)),
+        }
+    }
+}
+
+fn numeric_escape(character: char) -> String {
+    match u32::from(character) {
+        code @ 0..=0xff => format!("\\x{code:02x}"),
+        code @ 0x100..=0xffff => format!("\\u{code:04x}"),
+        code => format!("\\U{code:08x}"),
+    }
+}
+
+/// The characters of a text as they will be shown.
+struct Pieces<'a> {
+    chars: std::str::Chars<'a>,
+    /// Marks since the last character that has a width; at the beginning there is none to carry
+    /// them.
+    marks: usize,
+}
+
+impl<'a> Pieces<'a> {
+    fn new(text: &'a str) -> Self {
+        Self {
+            chars: text.chars(),
+            marks: MAX_MARKS,
+        }
+    }
+}
+
+impl Iterator for Pieces<'_> {
+    type Item = Piece;
+
+    fn next(&mut self) -> Option<Piece> {
+        let character = self.chars.next()?;
+        let width = character.width().filter(|_| !is_invisible(character));
+        let escaped = match width {
+            None => true,
+            Some(0) => self.marks >= MAX_MARKS,
+            Some(_) => false,
+        };
+        let width = if escaped {
+            escape_width(character)
+        } else {
+            width.unwrap_or(0)
+        };
+        self.marks = match (escaped, width) {
+            (false, 0) => self.marks + 1,
+            (true, _) => MAX_MARKS,
+            (false, _) => 0,
+        };
+        Some(Piece {
+            character,
+            escaped,
+            width,
+        })
+    }
+}
+
+fn escape_width(character: char) -> usize {
+    match u32::from(character) {
+        0x09 | 0x0a | 0x0d => 2,
+        0..=0xff => 4,
+        0x100..=0xffff => 6,
+        _ => 10,
+    }
+}
+
+/// Characters that print nothing, change the order of what is printed, or have no agreed shape:
+/// general categories Cf, Zl, Zp, Co, the noncharacters and the Default_Ignorable_Code_Point of
+/// Unicode 17 (DerivedCoreProperties.txt). Controls have no width and are found by that.
+fn is_invisible(character: char) -> bool {
+    INVISIBLE
+        .binary_search_by(|&(first, last)| {
+            if last < character {
+                std::cmp::Ordering::Less
+            } else if first > character {
+                std::cmp::Ordering::Greater
+            } else {
+                std::cmp::Ordering::Equal
+            }
+        })
+        .is_ok()
+        || u32::from(character) & 0xfffe == 0xfffe
+}
+
+/// Sorted, first and last of each range.
+const INVISIBLE: &[(char, char)] = &[
+    ('\u{ad}', '\u{ad}'),
+    ('\u{34f}', '\u{34f}'),
+    ('\u{600}', '\u{605}'),
+    ('\u{61c}', '\u{61c}'),
+    ('\u{6dd}', '\u{6dd}'),
+    ('\u{70f}', '\u{70f}'),
+    ('\u{890}', '\u{891}'),
+    ('\u{8e2}', '\u{8e2}'),
+    ('\u{115f}', '\u{1160}'),
+    ('\u{17b4}', '\u{17b5}'),
+    ('\u{180b}', '\u{180f}'),
+    ('\u{200b}', '\u{200f}'),
+    ('\u{2028}', '\u{202e}'),
+    ('\u{2060}', '\u{206f}'),
+    ('\u{3164}', '\u{3164}'),
+    ('\u{e000}', '\u{f8ff}'),
+    ('\u{fdd0}', '\u{fdef}'),
+    ('\u{fe00}', '\u{fe0f}'),
+    ('\u{feff}', '\u{feff}'),
+    ('\u{ffa0}', '\u{ffa0}'),
+    ('\u{fff0}', '\u{fffb}'),
+    ('\u{110bd}', '\u{110bd}'),
+    ('\u{110cd}', '\u{110cd}'),
+    ('\u{13430}', '\u{1343f}'),
+    ('\u{1bca0}', '\u{1bca3}'),
+    ('\u{1d173}', '\u{1d17a}'),
+    ('\u{e0000}', '\u{e0fff}'),
+    ('\u{f0000}', '\u{10ffff}'),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn shows_what_would_not_print() {
+        let cases = [
+            ("plain name", "plain name"),
+            ("\x1b[31mred\x07", "\\x1b[31mred\\x07"),
+            ("two\nlines\tand\r", "two\\nlines\\tand\\r"),
+            ("\u{7f}\u{80}\u{9b}m", "\\x7f\\x80\\x9bm"),
+            ("a\u{202e}b\u{2069}", "a\\u202eb\\u2069"),
+            (
+                "\u{2028}\u{2029}\u{feff}\u{ad}",
+                "\\u2028\\u2029\\ufeff\\xad",
+            ),
+            ("\u{200b}\u{200d}", "\\u200b\\u200d"),
+            ("tag\u{e0041}", "tag\\U000e0041"),
+            ("\u{ffff}\u{e000}", "\\uffff\\ue000"),
+            ("naïve 漢字 ok", "naïve 漢字 ok"),
+            ("cafe\u{301}", "cafe\u{301}"),
+            ("\u{301}e", "\\u0301e"),
+        ];
+        for (raw, shown) in cases {
+            assert_eq!(escape(raw), shown, "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn marks_do_not_pile_up() {
+        let zalgo = format!("e{}", "\u{301}".repeat(1000));
+        let shown = escape_to(&zalgo, 20);
+        assert_eq!(shown.matches('\u{301}').count(), MAX_MARKS);
+        assert!(width(&shown) <= 20, "{shown}");
+    }
+
+    #[test]
+    fn cuts_at_either_end() {
+        let cases = [
+            ("abcdef", 6, "abcdef", "abcdef"),
+            ("abcdef", 4, "abc…", "…def"),
+            ("abcdef", 1, "…", "…"),
+            ("abcdef", 0, "", ""),
+            ("漢字漢字", 5, "漢字…", "…漢字"),
+            ("漢字漢字", 4, "漢…", "…字"),
+            ("a\x1bbc", 4, "a…", "…bc"),
+        ];
+        for (raw, columns, end, start) in cases {
+            assert_eq!(escape_to(raw, columns), end, "{raw:?} {columns}");
+            assert_eq!(escape_tail(raw, columns), start, "{raw:?} {columns}");
+        }
+    }
+
+    #[test]
+    fn ten_megabytes_are_cut() {
+        for unit in ["a", "\x1b", "漢", "\u{301}", "\u{e0041}"] {
+            let huge = unit.repeat(10_000_000 / unit.len());
+            for shown in [escape(&huge), escape_tail(&huge, 50)] {
+                assert!(width(&shown) <= MAX_COLUMNS);
+                assert!(shown.len() <= MAX_COLUMNS * 12);
+            }
+        }
+    }
+
+    #[test]
+    fn pads_to_the_column() {
+        assert_eq!(pad("ab", 4), "ab  ");
+        assert_eq!(pad("漢字", 3), "漢…");
+        assert_eq!(pad("漢字漢", 4), "漢… ");
+    }
+
+    proptest! {
+        #[test]
+        fn never_wider_and_never_a_control(text in any::<String>(), columns in 0_usize..40) {
+            for shown in [escape_to(&text, columns), escape_tail(&text, columns)] {
+                prop_assert!(width(&shown) <= columns);
+                prop_assert!(shown.chars().all(prints));
+                prop_assert_eq!(escape(&shown), shown.clone());
+            }
+        }
+    }
+}
