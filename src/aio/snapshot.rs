@@ -120,7 +120,13 @@ impl Snapshooter {
         }
         let registered = self
             .registries
-            .collect(image, layout, &interpreter, &threads)?;
+            .collect(
+                image,
+                layout,
+                &interpreter,
+                &threads,
+                &mut self.caches.types,
+            )?;
         faults.merge(&registered.faults);
         let mut census = read_tasks(image, layout, &mut self.caches, &registered.tasks)?;
         self.settle_unreadable(image, python, &interpreter, &threads, &mut census, faults)?;
@@ -154,7 +160,13 @@ impl Snapshooter {
         let fresh = PageImage::new(image.memory());
         let now = self
             .registries
-            .collect(&fresh, &python.layout, interpreter, threads)?;
+            .collect(
+                &fresh,
+                &python.layout,
+                interpreter,
+                threads,
+                &mut self.caches.types,
+            )?;
         let registered: FxHashSet<RemoteAddr> = now.tasks.into_iter().collect();
         for addr in std::mem::take(&mut census.unreadable) {
             if !registered.contains(&addr) {

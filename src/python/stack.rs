@@ -117,11 +117,17 @@ impl StackReader {
         let (Some(before), Some(after)) = entries else {
             return false;
         };
-        let expected = self.predicted.first().copied();
-        if before != after || before != expected.unwrap_or(RemoteAddr::NULL) {
+        // What was called may have returned meanwhile, and what has returned may have been called
+        // again: the frames that were there both times stood alone at one of the two moments.
+        let position = |entry| match self.predicted.iter().position(|addr| *addr == entry) {
+            None if entry.is_null() => Some(self.predicted.len()),
+            position => position,
+        };
+        let (Some(one), Some(two)) = (position(before), position(after)) else {
             return false;
-        }
-        for (at, addr) in self.predicted.iter().enumerate() {
+        };
+        let innermost = one.max(two);
+        for (at, addr) in self.predicted.iter().enumerate().skip(innermost) {
             let read = |plan: &Plan| {
                 Some(RawFrame::decode(layout, *addr, plan.frame(layout, gather, at)?))
             };
@@ -130,7 +136,7 @@ impl StackReader {
             };
             let next = self.predicted.get(at + 1).copied();
             let linked = two.previous == next.unwrap_or(RemoteAddr::NULL);
-            if !linked || !same_frame(&one, &two, at == 0) {
+            if !linked || !same_frame(&one, &two, at == innermost) {
                 return false;
             }
             self.chain.frames.push(two);
