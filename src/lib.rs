@@ -1,1 +1,2 @@
 //! asyncspy
+pub mod analysis;
