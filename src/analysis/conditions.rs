@@ -13,6 +13,18 @@ pub(super) struct Conditions {
     pub pauses: Pauses,
 }
 
+impl Conditions {
+    /// Adds a time at which the target was kept from running.
+    pub fn add_pause(&mut self, from: u64, until: u64) {
+        self.pauses.add(from, until, self.rules.interval_ns);
+    }
+
+    /// Notes whether a sample found the target stopped.
+    pub fn observe_stop(&mut self, at: u64, is_stopped: bool) {
+        self.pauses.observe(at, is_stopped, self.rules.interval_ns);
+    }
+}
+
 /// Lengths that decide what counts as a stall.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {

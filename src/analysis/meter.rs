@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn time_at_which_the_target_was_stopped_counts_for_nothing() {
         let mut pauses = Pauses::default();
-        pauses.add(10, 90);
+        pauses.add(10, 90, 10);
         let turn = stock(1, 0);
         let samples = [(0, busy(turn)), (100, busy(turn)), (110, idle())];
         assert_eq!(weigh(&samples, pauses), (5, 25));

@@ -33,6 +33,8 @@ mod story;
 #[cfg(test)]
 mod testing;
 mod tracked_loop;
+#[cfg(test)]
+mod truth;
 mod turn;
 mod votes;
 
@@ -201,7 +203,7 @@ impl Analysis {
             return;
         }
         let is_stopped = sample.loops.iter().any(loops::is_stopped);
-        self.conditions.pauses.observe(at, is_stopped);
+        self.conditions.observe_stop(at, is_stopped);
         for loop_sample in &sample.loops {
             let (task, stack) = (loop_sample.task, loop_sample.stack);
             self.definitions.touch(task, stack);
@@ -230,7 +232,7 @@ impl Analysis {
     }
 
     fn add_interruption(&mut self, reason: Interruption, from: u64, until: u64) {
-        self.conditions.pauses.add(from, until);
+        self.conditions.add_pause(from, until);
         self.now = self.now.max(until);
         // One that is told again as it grows replaces itself.
         self.interruptions

@@ -12,7 +12,7 @@ const MAX_PAUSES: usize = 256;
 ///
 /// They come from two sources. Interruption events name them exactly. Samples of a stopped
 /// thread (state `T`, or `t` under a debugger) show them up to half a tick on each side, and count
-/// until an event about the same pause replaces them.
+/// until an event about the same pause, within a tick, replaces them.
 #[derive(Debug, Default)]
 pub(super) struct Pauses {
     spans: VecDeque<Pause>,
@@ -28,17 +28,25 @@ struct Pause {
     is_exact: bool,
 }
 
+impl Pause {
+    /// True if it is less than `margin` away from this time.
+    const fn touches(&self, from: u64, until: u64, margin: u64) -> bool {
+        self.from <= until.saturating_add(margin) && self.until.saturating_add(margin) >= from
+    }
+}
+
 impl Pauses {
     /// Adds a pause whose bounds are known. Replaces what samples showed of it.
-    pub fn add(&mut self, from: u64, until: u64) {
+    pub fn add(&mut self, from: u64, until: u64, tick_ns: u64) {
         let (mut from, mut until) = (from.min(until), from.max(until));
         self.spans.retain(|pause| {
-            let overlaps = pause.from <= until && pause.until >= from;
-            if overlaps && pause.is_exact {
+            let margin = if pause.is_exact { 0 } else { tick_ns };
+            let is_same = pause.touches(from, until, margin);
+            if is_same && pause.is_exact {
                 from = from.min(pause.from);
                 until = until.max(pause.until);
             }
-            !overlaps
+            !is_same
         });
         let position = self.spans.partition_point(|pause| pause.from < from);
         let pause = Pause {
@@ -52,7 +60,7 @@ impl Pauses {
     }
 
     /// Notes whether a sample found the target stopped.
-    pub fn observe(&mut self, at: u64, is_stopped: bool) {
+    pub fn observe(&mut self, at: u64, is_stopped: bool, tick_ns: u64) {
         let previous = self.previous.replace((at, is_stopped));
         let (from, until, slack) = match (previous, is_stopped) {
             // Found stopped at attach: since when cannot be known, and nothing before counts.
@@ -69,15 +77,15 @@ impl Pauses {
             (_, false) => return,
         };
         let since = previous.map_or(0, |(before, _)| before);
-        if from < until && !self.has_exact(since, at) {
+        if from < until && !self.has_exact(since, at, tick_ns) {
             self.extend(from, until, slack);
         }
     }
 
-    /// True if an event named a pause that touches this time.
-    fn has_exact(&self, from: u64, until: u64) -> bool {
+    /// True if an event named a pause that touches this time, give or take a tick.
+    fn has_exact(&self, from: u64, until: u64, tick_ns: u64) -> bool {
         let mut recent = self.spans.iter().rev();
-        recent.any(|pause| pause.is_exact && pause.from <= until && pause.until >= from)
+        recent.any(|pause| pause.is_exact && pause.touches(from, until, tick_ns))
     }
 
     fn extend(&mut self, from: u64, until: u64, slack: u64) {
@@ -119,14 +127,27 @@ impl Pauses {
         (whole.saturating_sub(paused), slack)
     }
 
+    /// The least that can be left of this time without the pauses.
+    pub fn least_running(&self, from: u64, until: u64) -> u64 {
+        let (running, slack) = self.running_time(from, until);
+        running.saturating_sub(slack)
+    }
+
+    /// The most that can be left of this time without the pauses.
+    pub fn most_running(&self, from: u64, until: u64) -> u64 {
+        let (running, slack) = self.running_time(from, until);
+        running
+            .saturating_add(slack)
+            .min(until.saturating_sub(from))
+    }
+
     /// Time between two uncertain moments without the pauses.
     pub fn length(&self, began: Between, ended: Between) -> Length {
-        let (shortest, less) = self.running_time(began.latest, ended.earliest);
-        let (longest, more) = self.running_time(began.earliest, ended.latest);
-        let shortest = shortest.saturating_sub(less);
+        let shortest = self.least_running(began.latest, ended.earliest);
+        let longest = self.most_running(began.earliest, ended.latest);
         Length {
             shortest,
-            longest: longest.saturating_add(more).max(shortest),
+            longest: longest.max(shortest),
         }
     }
 }
@@ -138,7 +159,7 @@ mod tests {
     #[test]
     fn a_named_pause_is_taken_out() {
         let mut pauses = Pauses::default();
-        pauses.add(100, 200);
+        pauses.add(100, 200, 10);
         for (from, until, expected) in [
             (0, 100, 100),
             (0, 150, 100),
@@ -155,9 +176,9 @@ mod tests {
     fn a_pause_that_is_reported_as_it_grows_counts_once() {
         let mut pauses = Pauses::default();
         for until in [110, 120, 130] {
-            pauses.add(100, until);
+            pauses.add(100, until, 10);
         }
-        pauses.add(200, 210);
+        pauses.add(200, 210, 10);
         assert_eq!(pauses.running_time(0, 300), (300 - 30 - 10, 0));
     }
 
@@ -165,7 +186,7 @@ mod tests {
     fn samples_of_a_stopped_thread_are_a_pause_with_slack() {
         let mut pauses = Pauses::default();
         for (at, stopped) in [(0, false), (10, true), (20, true), (30, false), (40, false)] {
-            pauses.observe(at, stopped);
+            pauses.observe(at, stopped, 10);
         }
         // It was stopped between 0 and 10 and went on between 20 and 30: 10 to 30 long.
         assert_eq!(pauses.running_time(0, 40), (40 - 20, 10));
@@ -175,17 +196,17 @@ mod tests {
     fn a_named_pause_replaces_what_samples_showed_of_it() {
         let mut pauses = Pauses::default();
         for (at, stopped) in [(0, false), (10, true), (20, true)] {
-            pauses.observe(at, stopped);
+            pauses.observe(at, stopped, 10);
         }
-        pauses.add(3, 27);
-        pauses.observe(30, false);
-        assert_eq!(pauses.running_time(0, 40), (40 - 24, 0));
+        pauses.add(3, 19, 10);
+        pauses.observe(30, false, 10);
+        assert_eq!(pauses.running_time(0, 40), (40 - 16, 0));
     }
 
     #[test]
     fn a_target_found_stopped_has_no_past() {
         let mut pauses = Pauses::default();
-        pauses.observe(1000, true);
+        pauses.observe(1000, true, 10);
         assert_eq!(pauses.running_time(200, 1000), (0, 0));
     }
 
@@ -193,7 +214,7 @@ mod tests {
     fn endless_pauses_take_bounded_memory() {
         let mut pauses = Pauses::default();
         for start in 0..10_000 {
-            pauses.add(start * 10, start * 10 + 1);
+            pauses.add(start * 10, start * 10 + 1, 10);
         }
         assert_eq!(pauses.spans.len(), MAX_PAUSES);
     }

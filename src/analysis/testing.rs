@@ -239,10 +239,14 @@ impl Bench {
     }
 
     pub fn interrupt(&mut self, from_ms: u64, until_ms: u64) {
+        self.interrupt_ns(from_ms * MS, until_ms * MS);
+    }
+
+    pub fn interrupt_ns(&mut self, from: u64, until: u64) {
         self.feed(&Event::Interruption {
             reason: Interruption::Frozen,
-            from_monotonic_ns: START + from_ms * MS,
-            until_monotonic_ns: START + until_ms * MS,
+            from_monotonic_ns: START.saturating_add(from),
+            until_monotonic_ns: START.saturating_add(until),
         });
     }
 

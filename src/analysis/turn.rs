@@ -164,8 +164,7 @@ impl OpenTurn {
         if self.is_opaque() {
             return self.evidence_ns;
         }
-        let (running, slack) = pauses.running_time(self.began.latest, self.seen.earliest);
-        running.saturating_sub(slack)
+        pauses.least_running(self.began.latest, self.seen.earliest)
     }
 
     /// True if it may have lasted for `limit_ns` when it ended then. A turn that did is always
@@ -175,7 +174,7 @@ impl OpenTurn {
             return false;
         }
         let allowance = conditions.rules.unseen_allowance_ns();
-        let unseen = |from, until| conditions.pauses.running_time(from, until).0.min(allowance);
+        let unseen = |from, until| conditions.pauses.most_running(from, until).min(allowance);
         self.certain_ns(&conditions.pauses)
             .saturating_add(unseen(self.began.earliest, self.began.latest))
             .saturating_add(unseen(self.seen.earliest, ended.latest))
