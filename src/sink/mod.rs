@@ -28,6 +28,7 @@ pub mod thread_dump;
 mod await_graph;
 mod branches;
 mod columns;
+mod grid;
 mod json_line;
 mod likeness;
 mod loop_text;
