@@ -48,13 +48,14 @@ pub(super) fn folded_lines(profile: &Profile, options: LabelOptions) -> Vec<Stri
 /// The stack free of what readers take for their own: the `# ` of a comment, and a last word that
 /// is a number and would be a second weight.
 fn unambiguous(mut stack: String) -> String {
-    if let Some((before, last)) = stack.rsplit_once(' ') {
-        if last
-            .bytes()
+    let is_number = |text: &str| {
+        text.bytes()
             .all(|byte| byte.is_ascii_digit() || byte == b'.')
-        {
-            stack = format!("{before}_{last}");
-        }
+    };
+    if let Some((before, last)) = stack.rsplit_once(' ')
+        && is_number(last)
+    {
+        stack = format!("{before}_{last}");
     }
     if stack.starts_with('#') {
         stack.insert(0, '_');
