@@ -1,0 +1,252 @@
+//! The state of the view: what is shown, and what a person has set up.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use asyncspy_model::Location;
+use asyncspy_model::report::Report;
+use ratatui::layout::Size;
+
+use crate::backend::{Backend, Options};
+use crate::document::Document;
+use crate::header::Flags;
+use crate::help;
+use crate::layout::Areas;
+use crate::list::ListState;
+use crate::pieces::Piece;
+use crate::theme::Theme;
+use crate::verdict::verdict;
+use crate::views::{Rows, Thresholds, ViewKind, rows_of};
+
+/// At most this many source lines are kept.
+const SOURCES: usize = 4_096;
+
+/// A document that fills the body and can be scrolled.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Story {
+    pub(crate) document: Document,
+    /// Screen lines above the first visible one.
+    pub(crate) skip: usize,
+    /// The row it tells of.
+    pub(crate) identity: u64,
+    /// True once the row is no longer among the rows: the story is its last one.
+    pub(crate) gone: bool,
+}
+
+/// What the keyboard is for at the moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// The keys of the table.
+    #[default]
+    Keys,
+    /// Typing a filter; `before` comes back when it is dropped.
+    Filter { before: String },
+    /// Choosing what to save.
+    Save,
+}
+
+/// Source lines that were asked for, and the answers.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    known: HashMap<Location, Option<Arc<str>>>,
+}
+
+impl Sources {
+    /// The source line of a place, asked for once.
+    pub(crate) fn line(
+        &mut self,
+        backend: &mut dyn Backend,
+        location: &Location,
+    ) -> Option<Arc<str>> {
+        if let Some(known) = self.known.get(location) {
+            return known.clone();
+        }
+        if self.known.len() >= SOURCES {
+            self.known.clear();
+        }
+        let line = backend.source_line(location).map(Arc::from);
+        self.known.insert(location.clone(), line.clone());
+        line
+    }
+}
+
+/// The state.
+pub(crate) struct App {
+    pub(crate) options: Options,
+    pub(crate) theme: Theme,
+    pub(crate) thresholds: Thresholds,
+    /// The newest report.
+    pub(crate) live: Option<Arc<Report>>,
+    /// The report on the screen; an older one while frozen.
+    pub(crate) shown: Option<Arc<Report>>,
+    pub(crate) flags: Flags,
+    pub(crate) view: ViewKind,
+    pub(crate) lists: [ListState; ViewKind::ALL.len()],
+    /// The rows of the present view, if it is a list.
+    pub(crate) rows: Option<Box<dyn Rows>>,
+    /// The story that was opened, or the help.
+    pub(crate) story: Option<Story>,
+    /// The story of the selected row, where there is room for it.
+    pub(crate) preview: Document,
+    pub(crate) verdict: Vec<Piece>,
+    pub(crate) input: Input,
+    /// One line to tell the outcome of a key, until the next key; true if it went wrong.
+    pub(crate) message: Option<(String, bool)>,
+    pub(crate) sources: Sources,
+    pub(crate) size: Size,
+    /// `None` if the screen is too small.
+    pub(crate) areas: Option<Areas>,
+}
+
+impl App {
+    /// Nothing to show yet.
+    pub(crate) fn new(options: &Options) -> Self {
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            options: options.clone(),
+            theme: Theme::new(options.color.resolve(|name| std::env::var(name).ok())),
+            thresholds: Thresholds {
+                stall_ns: nanoseconds(options.stall_threshold),
+                error_ns: nanoseconds(options.error_threshold),
+            },
+            live: None,
+            shown: None,
+            flags: Flags::default(),
+            view: ViewKind::Stalls,
+            lists: Default::default(),
+            rows: None,
+            story: None,
+            preview: Document::default(),
+            verdict: Vec::new(),
+            input: Input::default(),
+            message: None,
+            sources: Sources::default(),
+            size: Size::default(),
+            areas: None,
+        }
+    }
+
+    /// Takes a new report. While frozen it is kept for later.
+    pub(crate) fn accept(&mut self, report: Arc<Report>, backend: &mut dyn Backend) {
+        self.live = Some(report);
+        if !self.flags.frozen {
+            self.show_live(backend);
+        }
+    }
+
+    /// Puts the newest report on the screen.
+    pub(crate) fn show_live(&mut self, backend: &mut dyn Backend) {
+        self.shown.clone_from(&self.live);
+        self.rebuild(backend);
+        if let Some(report) = self.shown.clone() {
+            let sources = &mut self.sources;
+            self.verdict = verdict(&report, 0, &mut |place| sources.line(backend, place));
+        }
+        self.lay_out(self.size);
+    }
+
+    /// Makes the rows of the present view anew, and all that hangs on them.
+    pub(crate) fn rebuild(&mut self, backend: &mut dyn Backend) {
+        let grouping = self.list().grouping;
+        self.rows = self
+            .shown
+            .as_ref()
+            .and_then(|report| rows_of(self.view, report, self.thresholds, grouping));
+        self.reorder(backend);
+    }
+
+    /// Sorts and filters the rows anew.
+    pub(crate) fn reorder(&mut self, backend: &mut dyn Backend) {
+        if let Some(rows) = &self.rows {
+            self.lists[self.view as usize].update(&**rows);
+        }
+        self.refresh_story(backend);
+        self.follow_selection(backend);
+    }
+
+    /// Brings an opened story up to date, if its row still exists.
+    fn refresh_story(&mut self, backend: &mut dyn Backend) {
+        let (Some(rows), Some(story)) = (&self.rows, &mut self.story) else {
+            return;
+        };
+        let found = (0..rows.len()).find(|row| rows.identity(*row) == story.identity);
+        story.gone = found.is_none();
+        if let Some(row) = found {
+            let sources = &mut self.sources;
+            story.document = rows.document(row, &mut |place| sources.line(backend, place));
+        }
+    }
+
+    /// Scrolls to the selected row and tells its story, where there is room for it.
+    pub(crate) fn follow_selection(&mut self, backend: &mut dyn Backend) {
+        let Some(areas) = self.areas else { return };
+        let list = &mut self.lists[self.view as usize];
+        list.scroll_into(usize::from(areas.body.height.saturating_sub(1)));
+        let selected = list.selected();
+        self.preview = Document::default();
+        if let (Some(rows), Some(row), Some(_)) = (&self.rows, selected, areas.preview) {
+            let sources = &mut self.sources;
+            self.preview = rows.document(row, &mut |place| sources.line(backend, place));
+        }
+    }
+
+    /// Adapts to the size of the screen.
+    pub(crate) fn resize(&mut self, size: Size, backend: &mut dyn Backend) {
+        if self.size != size {
+            self.lay_out(size);
+            self.follow_selection(backend);
+        }
+    }
+
+    fn lay_out(&mut self, size: Size) {
+        let loops = self.shown.as_ref().map_or(0, |report| report.loops.len());
+        self.size = size;
+        self.areas = Areas::new(size, loops);
+    }
+
+    /// Opens another view.
+    pub(crate) fn open_view(&mut self, view: ViewKind, backend: &mut dyn Backend) {
+        self.view = view;
+        self.story = None;
+        if view == ViewKind::Help {
+            self.story = Some(Story {
+                document: help::document(),
+                ..Story::default()
+            });
+        }
+        self.rebuild(backend);
+    }
+
+    /// Opens the story of the selected row.
+    pub(crate) fn open_story(&mut self, backend: &mut dyn Backend) {
+        let (Some(rows), Some(row)) = (&self.rows, self.list().selected()) else {
+            return;
+        };
+        let sources = &mut self.sources;
+        let document = rows.document(row, &mut |place| sources.line(backend, place));
+        let identity = rows.identity(row);
+        self.story = Some(Story {
+            document,
+            identity,
+            ..Story::default()
+        });
+    }
+
+    /// The list of the present view.
+    pub(crate) fn list(&self) -> &ListState {
+        &self.lists[self.view as usize]
+    }
+
+    /// How many lines the body has.
+    pub(crate) fn page(&self) -> usize {
+        self.areas.map_or(1, |areas| {
+            let body = if self.story.is_some() {
+                areas.whole_body()
+            } else {
+                areas.body
+            };
+            usize::from(body.height.saturating_sub(1)).max(1)
+        })
+    }
+}

@@ -1,0 +1,1 @@
+//! The state after sequences of keys.
