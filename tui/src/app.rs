@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use asyncspy_model::Location;
 use asyncspy_model::report::Report;
+use asyncspy_model::{Location, Snapshot};
 use ratatui::layout::Size;
 
 use crate::backend::{Backend, Options};
 use crate::document::Document;
+use crate::graph::AwaitGraph;
 use crate::header::Flags;
 use crate::help;
 use crate::layout::Areas;
@@ -17,7 +18,7 @@ use crate::list::ListState;
 use crate::pieces::Piece;
 use crate::theme::Theme;
 use crate::verdict::verdict;
-use crate::views::{Rows, Thresholds, ViewKind, rows_of};
+use crate::views::{Material, Rows, Thresholds, ViewKind, rows_of};
 
 /// At most this many source lines are kept.
 const SOURCES: usize = 4_096;
@@ -80,6 +81,8 @@ pub(crate) struct App {
     pub(crate) live: Option<Arc<Report>>,
     /// The report on the screen; an older one while frozen.
     pub(crate) shown: Option<Arc<Report>>,
+    /// Who awaits whom in the census of the report on the screen.
+    pub(crate) graph: Arc<AwaitGraph>,
     pub(crate) flags: Flags,
     pub(crate) view: ViewKind,
     pub(crate) lists: [ListState; ViewKind::ALL.len()],
@@ -112,6 +115,7 @@ impl App {
             },
             live: None,
             shown: None,
+            graph: Arc::default(),
             flags: Flags::default(),
             view: ViewKind::Stalls,
             lists: Default::default(),
@@ -137,22 +141,39 @@ impl App {
 
     /// Puts the newest report on the screen.
     pub(crate) fn show_live(&mut self, backend: &mut dyn Backend) {
+        let before = self.shown.take().and_then(|report| report.snapshot.clone());
         self.shown.clone_from(&self.live);
-        self.rebuild(backend);
-        if let Some(report) = self.shown.clone() {
-            let sources = &mut self.sources;
-            self.verdict = verdict(&report, 0, &mut |place| sources.line(backend, place));
+        let Some(report) = self.shown.clone() else {
+            return;
+        };
+        let same = |census: &Arc<Snapshot>| before.as_ref().is_some_and(|b| Arc::ptr_eq(b, census));
+        if !report.snapshot.as_ref().is_some_and(same) {
+            let graph = report.snapshot.as_deref().map(AwaitGraph::new);
+            self.graph = Arc::new(graph.unwrap_or_default());
         }
-        self.lay_out(self.size);
+        self.rebuild(backend);
+        let sources = &mut self.sources;
+        let deadlocked = self.graph.circular_count();
+        self.verdict = verdict(&report, deadlocked, &mut |place| {
+            sources.line(backend, place)
+        });
     }
 
     /// Makes the rows of the present view anew, and all that hangs on them.
     pub(crate) fn rebuild(&mut self, backend: &mut dyn Backend) {
         let grouping = self.list().grouping;
-        self.rows = self
-            .shown
-            .as_ref()
-            .and_then(|report| rows_of(self.view, report, self.thresholds, grouping));
+        let (graph, thresholds) = (&self.graph, self.thresholds);
+        self.rows = self.shown.as_ref().and_then(|report| {
+            rows_of(
+                self.view,
+                Material {
+                    report,
+                    graph,
+                    thresholds,
+                    grouping,
+                },
+            )
+        });
         self.reorder(backend);
     }
 
@@ -161,6 +182,7 @@ impl App {
         if let Some(rows) = &self.rows {
             self.lists[self.view as usize].update(&**rows);
         }
+        self.lay_out(self.size);
         self.refresh_story(backend);
         self.follow_selection(backend);
     }
@@ -202,7 +224,7 @@ impl App {
     fn lay_out(&mut self, size: Size) {
         let loops = self.shown.as_ref().map_or(0, |report| report.loops.len());
         self.size = size;
-        self.areas = Areas::new(size, loops);
+        self.areas = Areas::new(size, loops, self.list().shown());
     }
 
     /// Opens another view.
@@ -238,15 +260,25 @@ impl App {
         &self.lists[self.view as usize]
     }
 
-    /// How many lines the body has.
+    /// How many screen lines the open story has.
+    pub(crate) fn story_height(&self) -> usize {
+        let (Some(story), Some(areas)) = (&self.story, &self.areas) else {
+            return 0;
+        };
+        // One column is kept free at its left.
+        let columns = usize::from(areas.whole_body().width.saturating_sub(1));
+        story.document.lay_out(columns).len()
+    }
+
+    /// How many lines a page has.
     pub(crate) fn page(&self) -> usize {
         self.areas.map_or(1, |areas| {
-            let body = if self.story.is_some() {
-                areas.whole_body()
+            let lines = if self.story.is_some() {
+                areas.whole_body().height
             } else {
-                areas.body
+                areas.body.height.saturating_sub(1)
             };
-            usize::from(body.height.saturating_sub(1)).max(1)
+            usize::from(lines).max(1)
         })
     }
 }

@@ -144,8 +144,8 @@ impl App {
 
     fn scroll_story(&mut self, action: Action) {
         let page = self.page();
+        let most = self.story_height().saturating_sub(page);
         let Some(story) = &mut self.story else { return };
-        let most = story.document.height().saturating_sub(page);
         let skip = match action {
             Action::Up => story.skip.saturating_sub(1),
             Action::Down => story.skip + 1,

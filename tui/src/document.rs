@@ -13,14 +13,14 @@ use crate::views::SourceLines;
 const MAX_FRAMES: usize = 500;
 
 /// Width of the names of facts.
-const FACT_WIDTH: usize = 12;
+const FACT_WIDTH: usize = 14;
 
 /// One line of a document. Texts are safe already.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
     Heading(String),
     Fact {
-        name: &'static str,
+        name: String,
         value: String,
         tone: Tone,
     },
@@ -53,14 +53,14 @@ impl Document {
     }
 
     /// Adds a named fact.
-    pub(crate) fn fact(&mut self, name: &'static str, value: impl Into<String>) {
+    pub(crate) fn fact(&mut self, name: &str, value: impl Into<String>) {
         self.toned_fact(name, value, Tone::Plain);
     }
 
     /// Adds a named fact that stands out.
-    pub(crate) fn toned_fact(&mut self, name: &'static str, value: impl Into<String>, tone: Tone) {
+    pub(crate) fn toned_fact(&mut self, name: &str, value: impl Into<String>, tone: Tone) {
         self.lines.push(Line::Fact {
-            name,
+            name: name.to_owned(),
             value: value.into(),
             tone,
         });
@@ -94,26 +94,19 @@ impl Document {
         }
     }
 
-    /// How many lines of the screen it takes.
-    pub(crate) fn height(&self) -> usize {
-        self.lines.iter().map(line_height).sum()
+    /// What it looks like in so many columns, a screen line each.
+    pub(crate) fn lay_out(&self, columns: usize) -> Vec<(String, Tone)> {
+        self.lines
+            .iter()
+            .flat_map(|line| screen_lines(line, columns))
+            .collect()
     }
 
     /// Draws the part of it that begins `skip` screen lines down.
     pub(crate) fn draw(&self, buffer: &mut Buffer, area: Rect, theme: Theme, skip: usize) {
-        let mut y = i64::from(area.y) - i64::try_from(skip).unwrap_or(i64::MAX);
-        for line in &self.lines {
-            if y >= i64::from(area.bottom()) {
-                return;
-            }
-            for (offset, (text, tone)) in (0..).zip(screen_lines(line, usize::from(area.width))) {
-                if let Ok(row) = u16::try_from(y + offset)
-                    && row >= area.y
-                {
-                    put(buffer, area, (area.x, row), &text, theme.style(tone));
-                }
-            }
-            y += i64::try_from(line_height(line)).unwrap_or(0);
+        let lines = self.lay_out(usize::from(area.width));
+        for (y, (text, tone)) in (area.y..area.bottom()).zip(lines.iter().skip(skip)) {
+            put(buffer, area, (area.x, y), text, theme.style(*tone));
         }
     }
 
@@ -145,37 +138,26 @@ impl Document {
     }
 }
 
-/// How many lines of the screen a line takes.
-fn line_height(line: &Line) -> usize {
-    if matches!(
-        line,
-        Line::Frame {
-            source: Some(_),
-            ..
-        }
-    ) {
-        2
-    } else {
-        1
-    }
-}
-
 /// What the line looks like at this width.
-fn screen_lines(line: &Line, width: usize) -> Vec<(String, Tone)> {
+fn screen_lines(line: &Line, columns: usize) -> Vec<(String, Tone)> {
     match line {
         Line::Blank => vec![(String::new(), Tone::Plain)],
-        Line::Heading(text) => vec![(text::cut(text, width), Tone::Heading)],
+        Line::Heading(text) => vec![(text::cut(text, columns), Tone::Heading)],
+        Line::Text { text, tone } => vec![(text::cut(text, columns), *tone)],
         Line::Fact { name, value, tone } => {
-            let value = text::cut(value, width.saturating_sub(FACT_WIDTH + 1));
-            vec![(format!("{name:FACT_WIDTH$} {value}"), *tone)]
+            let parts = text::wrap(value, columns.saturating_sub(FACT_WIDTH + 1));
+            let names = std::iter::once(name.as_str()).chain(std::iter::repeat(""));
+            let joined = names
+                .zip(parts)
+                .map(|(name, part)| format!("{name:FACT_WIDTH$} {part}"));
+            joined.map(|text| (text, *tone)).collect()
         }
-        Line::Text { text, tone } => vec![(text::cut(text, width), *tone)],
         Line::Frame {
             location,
             function,
             source,
             library,
-        } => frame_lines((location, function), source.as_deref(), *library, width),
+        } => frame_lines((location, function), source.as_deref(), *library, columns),
     }
 }
 
@@ -231,7 +213,7 @@ mod tests {
 
     #[test]
     fn plain_text_reads_like_a_traceback() {
-        let expected = "Stack\ncause        cpu\n  File \"/usr/lib/python3.12/x.py\", line 7, in run\n  \
+        let expected = "Stack\ncause          cpu\n  File \"/usr/lib/python3.12/x.py\", line 7, in run\n  \
                         File \"/srv/app.py\", line 7, in run\n    work()\n";
         assert_eq!(sample().plain_text(), expected);
     }
@@ -239,7 +221,7 @@ mod tests {
     #[test]
     fn scrolling_skips_screen_lines() {
         let document = sample();
-        assert_eq!(document.height(), 5);
+        assert_eq!(document.lay_out(24).len(), 5);
         let area = Rect::new(0, 0, 24, 2);
         let mut buffer = Buffer::empty(area);
         document.draw(&mut buffer, area, Theme::new(crate::ColorMode::None), 3);

@@ -6,7 +6,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::format;
-use crate::pieces::{Piece, draw_pieces};
+use crate::pieces::{Piece, draw_pieces, fit_pieces};
 use crate::spark::draw_sparkline;
 use crate::table::{Cell, Column, TableView};
 use crate::text::{self, clean};
@@ -14,12 +14,12 @@ use crate::theme::{Theme, Tone};
 use crate::views::Thresholds;
 
 const COLUMNS: &[Column] = &[
-    Column::text("loop", 10, 32, 0),
+    Column::text("loop", 10, 26, 0),
     Column::text("now", 14, 14, 0),
     Column::number("busy", 4, 0),
     Column::number("p99", 6, 3),
     Column::number("worst", 6, 1),
-    Column::text("last minute", 9, 60, 2),
+    Column::text("last min", 9, 60, 2),
     Column::number("tasks", 5, 1),
     Column::number("ready", 5, 4),
     Column::number("timers", 6, 6),
@@ -28,6 +28,9 @@ const COLUMNS: &[Column] = &[
 
 /// Column of the sparkline, which is drawn over its empty cell.
 const SPARKLINE: usize = 5;
+
+/// Least width of the command line.
+const COMMAND: usize = 16;
 
 /// What of the display is not live, shown at the right of the first line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,7 +61,13 @@ pub(crate) fn draw_identity(
         width: line.width - flag_width,
         ..line
     };
-    draw_pieces(buffer, left, &identity_pieces(report), 2, theme);
+    draw_pieces(
+        buffer,
+        left,
+        &identity_pieces(report, usize::from(left.width)),
+        2,
+        theme,
+    );
     let right = Rect {
         x: left.right(),
         width: flag_width,
@@ -96,20 +105,31 @@ fn flag_pieces(report: &Report, flags: &Flags) -> Vec<Piece> {
     pieces
 }
 
-fn identity_pieces(report: &Report) -> Vec<Piece> {
+/// The command takes what room the rest leaves, but never less than [`COMMAND`] cells.
+fn identity_pieces(report: &Report, columns: usize) -> Vec<Piece> {
     let session = &report.session;
     let watched = report
         .at_monotonic_ns
         .saturating_sub(session.began_monotonic_ns);
     let now_unix = session.began_unix_ns.saturating_add(watched);
     let uptime = now_unix.saturating_sub(session.process_started_unix_ns);
-    vec![
+    let mut pieces = vec![
         Piece::new(0, format!("pid {}", session.pid), Tone::Strong),
         Piece::new(1, format!("Python {}", clean(&session.python)), Tone::Plain),
         Piece::new(3, loop_kinds(report), Tone::Plain),
         Piece::new(2, format!("up {}", format::age(uptime)), Tone::Plain),
-        Piece::new(0, clean(&session.command), Tone::Strong),
-    ]
+    ];
+    let before = columns.saturating_sub(COMMAND + 2);
+    let used: usize = fit_pieces(&pieces, before, 2)
+        .iter()
+        .map(|p| text::width(&p.text) + 2)
+        .sum();
+    let command = text::cut(
+        &clean(&session.command),
+        columns.saturating_sub(used).max(COMMAND),
+    );
+    pieces.push(Piece::new(0, command, Tone::Strong));
+    pieces
 }
 
 /// The kinds of the loops, each once.

@@ -3,7 +3,6 @@
 use crate::document::Document;
 use crate::keys::{Group, TABLE};
 use crate::spark;
-use crate::theme::Tone;
 
 /// Words of the screen and their meaning.
 const WORDS: &[(&str, &str)] = &[
@@ -39,16 +38,13 @@ pub(crate) fn document() -> Document {
     for group in Group::ALL {
         document.heading(group.title());
         for binding in TABLE.iter().filter(|binding| binding.group == group) {
-            document.text(
-                format!("{:14}{}", binding.names(), binding.help),
-                Tone::Plain,
-            );
+            document.fact(&binding.names(), binding.help);
         }
     }
     document.heading("Words");
     for (word, meaning) in WORDS {
-        document.text(format!("{word:14}{meaning}"), Tone::Plain);
+        document.fact(word, *meaning);
     }
-    document.text(format!("{:14}{}", "bars", spark::LEGEND), Tone::Plain);
+    document.fact("bars", spark::LEGEND);
     document
 }

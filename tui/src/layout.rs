@@ -26,6 +26,9 @@ const WIDE: u16 = 160;
 /// From this height of list and story together on, the story stands below the list.
 const TALL: u16 = 18;
 
+/// Least height of a list with the story below it.
+const SHORT: u16 = 8;
+
 /// The parts of the screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Areas {
@@ -43,8 +46,9 @@ pub(crate) struct Areas {
 }
 
 impl Areas {
-    /// For a screen of this size and so many loops; `None` if it is too small.
-    pub(crate) fn new(size: Size, loops: usize) -> Option<Self> {
+    /// For a screen of this size, so many loops and so many rows of the list; `None` if it is
+    /// too small.
+    pub(crate) fn new(size: Size, loops: usize, rows: usize) -> Option<Self> {
         if size.width < LEAST.width || size.height < LEAST.height {
             return None;
         }
@@ -71,7 +75,7 @@ impl Areas {
             height: size.height - body.y - 1,
             ..body
         };
-        let (body, preview) = split(rest);
+        let (body, preview) = split(rest, rows);
         let footer = Rect::new(0, size.height - 1, size.width, 1);
         Some(Self {
             identity,
@@ -91,8 +95,8 @@ impl Areas {
     }
 }
 
-/// Shares the area out to list and story.
-fn split(area: Rect) -> (Rect, Option<Rect>) {
+/// Shares the area out to list and story. A short list leaves room to the story.
+fn split(area: Rect, rows: usize) -> (Rect, Option<Rect>) {
     if area.width >= WIDE {
         let list = area.width * 3 / 5;
         let story = Rect {
@@ -108,7 +112,8 @@ fn split(area: Rect) -> (Rect, Option<Rect>) {
             Some(story),
         )
     } else if area.height >= TALL {
-        let list = area.height / 2;
+        let wanted = u16::try_from(rows).unwrap_or(u16::MAX).saturating_add(2);
+        let list = wanted.clamp(SHORT, area.height / 2);
         let story = Rect {
             y: area.y + list,
             height: area.height - list,
@@ -141,7 +146,7 @@ mod tests {
             (60, 200),
         ] {
             for loops in [0, 1, 2, 50] {
-                let areas = Areas::new(Size { width, height }, loops).unwrap();
+                let areas = Areas::new(Size { width, height }, loops, loops).unwrap();
                 let body = areas.whole_body();
                 assert!(
                     areas.body.height >= 4,
@@ -161,6 +166,7 @@ mod tests {
                     width: 59,
                     height: 24
                 },
+                1,
                 1
             ),
             None
@@ -171,6 +177,7 @@ mod tests {
                     width: 80,
                     height: 11
                 },
+                1,
                 1
             ),
             None

@@ -19,6 +19,7 @@ mod dispatch;
 mod document;
 mod events;
 mod format;
+mod graph;
 mod header;
 mod help;
 mod keys;

@@ -89,6 +89,9 @@ impl ListState {
 
     /// Sorts by this column, if there is one; a second time turns the order over.
     pub(crate) fn sort_by(&mut self, column: usize, rows: &dyn Rows) {
+        if !rows.is_sortable() {
+            return;
+        }
         let Some(definition) = rows.columns().get(column) else {
             return;
         };
@@ -106,6 +109,9 @@ impl ListState {
 
     /// Sorts by a neighbour of the present column, round and round.
     pub(crate) fn sort_by_neighbour(&mut self, forward: bool, rows: &dyn Rows) {
+        if !rows.is_sortable() {
+            return;
+        }
         let count = rows.columns().len();
         let column = match self.sort {
             None => 0,

@@ -59,23 +59,34 @@ fn total_width(pieces: &[&Piece], gap: usize) -> usize {
         + gaps
 }
 
-/// Draws the pieces that fit into the first line of the area; returns the column after them.
+/// The last piece is cut rather than left out if at least this many cells are free for it.
+const WORTH_CUTTING: usize = 8;
+
+/// Draws the pieces that fit into the first line of the area.
 pub(crate) fn draw_pieces(
     buffer: &mut Buffer,
     area: Rect,
     pieces: &[Piece],
     gap: u16,
     theme: Theme,
-) -> u16 {
+) {
     let mut x = area.x;
-    for piece in fit_pieces(pieces, usize::from(area.width), usize::from(gap)) {
+    let columns = usize::from(area.width);
+    let mut shown = fit_pieces(pieces, columns, usize::from(gap));
+    let used = total_width(&shown, usize::from(gap)) + usize::from(gap);
+    if let Some(last) = pieces.last()
+        && shown.last() != Some(&last)
+        && used + WORTH_CUTTING <= columns
+    {
+        shown.push(last);
+    }
+    for piece in shown {
         let room = usize::from(area.right().saturating_sub(x));
         let shown = text::cut(&piece.text, room);
         put(buffer, area, (x, area.y), &shown, theme.style(piece.tone));
         let width = u16::try_from(text::width(&shown)).unwrap_or(u16::MAX);
         x = x.saturating_add(width).saturating_add(gap);
     }
-    x
 }
 
 #[cfg(test)]

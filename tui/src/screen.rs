@@ -187,7 +187,7 @@ impl App {
     /// Where the selection or the story stands.
     fn position_words(&self) -> String {
         if let Some(story) = &self.story {
-            let height = story.document.height();
+            let height = self.story_height();
             let last = (story.skip + self.page()).min(height);
             return if height > self.page() {
                 format!("{last}/{height}")

@@ -50,6 +50,40 @@ pub(crate) fn fit(text: &str, columns: usize, right: bool) -> String {
     }
 }
 
+/// The text in lines of at most `columns` cells, broken between words where that is possible.
+pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split(' ') {
+        let wide = width(word);
+        if used > 0 && used + 1 + wide <= columns {
+            push_to_last(&mut lines, &format!(" {word}"));
+            used += 1 + wide;
+            continue;
+        }
+        if used > 0 {
+            lines.push(String::new());
+        }
+        used = 0;
+        for character in word.chars() {
+            let cells = character.width().unwrap_or(0);
+            if used > 0 && used + cells > columns {
+                lines.push(String::new());
+                used = 0;
+            }
+            push_to_last(&mut lines, character.encode_utf8(&mut [0; 4]));
+            used += cells;
+        }
+    }
+    lines
+}
+
+fn push_to_last(lines: &mut [String], text: &str) {
+    if let Some(line) = lines.last_mut() {
+        line.push_str(text);
+    }
+}
+
 /// The last part of a path, or the whole of a name such as `<string>`.
 pub(crate) fn base_name(path: &str) -> &str {
     match path.trim_end_matches('/').rsplit_once('/') {
@@ -167,6 +201,14 @@ mod tests {
         }
         assert_eq!(fit("日本語", 4, true), " 日…");
         assert_eq!(fit("ab", 4, false), "ab  ");
+    }
+
+    #[test]
+    fn wraps_between_words() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("un breakable", 5), ["un", "break", "able"]);
+        assert_eq!(wrap("日本語", 5), ["日本", "語"]);
+        assert_eq!(wrap("", 5), [""]);
     }
 
     #[test]

@@ -122,7 +122,15 @@ impl Desk {
         let terminal = self.draw();
         let buffer = terminal.backend().buffer();
         let line = |row: &[ratatui::buffer::Cell]| {
-            let text: String = row.iter().map(ratatui::buffer::Cell::symbol).collect();
+            let mut text = String::new();
+            let mut cells = row.iter();
+            while let Some(cell) = cells.next() {
+                text += cell.symbol();
+                // A wide character hides the cell after it.
+                if crate::text::width(cell.symbol()) > 1 {
+                    cells.next();
+                }
+            }
             text.trim_end().to_owned() + "\n"
         };
         buffer

@@ -30,6 +30,26 @@ fn tasks() {
 }
 
 #[test]
+fn hot() {
+    snapshots("hot", "o");
+}
+
+#[test]
+fn tree() {
+    snapshots("tree", "e");
+}
+
+#[test]
+fn waits() {
+    snapshots("waits", "w");
+}
+
+#[test]
+fn threads() {
+    snapshots("threads", "a");
+}
+
+#[test]
 fn help() {
     snapshots("help", "?");
 }

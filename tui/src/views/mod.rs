@@ -6,15 +6,24 @@ use std::sync::Arc;
 use asyncspy_model::Location;
 use asyncspy_model::report::Report;
 
+use self::hot::{By, Hot};
 use self::stalls::Stalls;
 use self::tasks::Tasks;
+use self::threads::Threads;
+use self::tree::Tree;
+use self::waits::Waits;
 use crate::document::Document;
+use crate::graph::AwaitGraph;
 use crate::table::{Cell, Column, Sort};
 use crate::text::{Needle, long_place_and_function};
 use crate::theme::Tone;
 
+pub(crate) mod hot;
 pub(crate) mod stalls;
 pub(crate) mod tasks;
+pub(crate) mod threads;
+pub(crate) mod tree;
+pub(crate) mod waits;
 
 /// A view of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,19 +111,39 @@ impl ViewKind {
     }
 }
 
+/// What rows are made from.
+#[derive(Clone, Copy)]
+pub(crate) struct Material<'a> {
+    pub(crate) report: &'a Arc<Report>,
+    pub(crate) graph: &'a Arc<AwaitGraph>,
+    pub(crate) thresholds: Thresholds,
+    /// Index into the view's groupings.
+    pub(crate) grouping: usize,
+}
+
 /// The rows of a list view; `None` for a view that is not a list.
-pub(crate) fn rows_of(
-    kind: ViewKind,
-    report: &Arc<Report>,
-    thresholds: Thresholds,
-    grouping: usize,
-) -> Option<Box<dyn Rows>> {
+pub(crate) fn rows_of(kind: ViewKind, material: Material<'_>) -> Option<Box<dyn Rows>> {
+    let Material {
+        report,
+        graph,
+        thresholds,
+        grouping,
+    } = material;
     let report = Arc::clone(report);
-    match kind {
-        ViewKind::Stalls => Some(Box::new(Stalls::new(report, thresholds, grouping == 0))),
-        ViewKind::Tasks => Some(Box::new(Tasks::new(report))),
-        _ => None,
-    }
+    let by = match grouping {
+        0 => By::Line,
+        1 => By::Function,
+        _ => By::Task,
+    };
+    Some(match kind {
+        ViewKind::Stalls => Box::new(Stalls::new(report, thresholds, grouping == 0)),
+        ViewKind::Hot => Box::new(Hot::new(report, thresholds, by)),
+        ViewKind::Tasks => Box::new(Tasks::new(report)),
+        ViewKind::Tree => Box::new(Tree::new(report, Arc::clone(graph), grouping == 0)),
+        ViewKind::Waits => Box::new(Waits::new(report)),
+        ViewKind::Threads => Box::new(Threads::new(report)),
+        ViewKind::Flame | ViewKind::Help => return None,
+    })
 }
 
 /// From which length on a turn of a loop is worth a look, and from which it is bad.
@@ -201,6 +230,11 @@ pub(crate) trait Rows {
 
     /// What the rows are sorted by at first; `None` keeps the view's own order.
     fn first_sort(&self) -> Option<Sort>;
+
+    /// False if the rows have but one order.
+    fn is_sortable(&self) -> bool {
+        true
+    }
 
     /// What to say when there is no row at all.
     fn empty_text(&self) -> &'static str;

@@ -30,7 +30,7 @@ const COLUMNS: &[Column] = &[
     Column::number("total", 7, 5),
     Column::text("task", 12, 36, 1),
     Column::text("where", 17, 60, 0),
-    Column::text("cause", 11, 14, 2),
+    Column::text("cause", 13, 14, 2),
 ];
 
 /// At most this many single stalls are listed in the story of a culprit.
@@ -232,6 +232,7 @@ impl Rows for Stalls {
                 document.text(format!("  {}", clean(label)), Tone::Plain);
             }
         }
+        self.describe_further(&mut document, row);
         self.list_history(&mut document, row);
         document
     }
@@ -249,53 +250,60 @@ impl Rows for Stalls {
 }
 
 impl Stalls {
-    /// The facts of the newest stall of a row.
+    /// The facts of the newest stall of a row that are wanted before its stack.
     fn describe(&self, document: &mut Document, row: &Row) {
         let stall = &row.newest;
-        let state = if stall.ongoing {
-            "goes on, so far "
+        let kind = if stall.task.is_some() {
+            "task"
         } else {
-            ""
+            "callback"
         };
         document.heading(format!(
-            "Stall {} of task {}",
+            "Stall {} of {kind} {}",
             stall.number,
             clean(&stall.name)
         ));
-        document.toned_fact(
-            "held",
-            format!(
-                "{state}{} (within {})",
-                format::duration(stall.duration_ns),
-                format::duration(stall.uncertainty_ns)
-            ),
-            self.thresholds.tone(stall.duration_ns),
+        let so_far = if stall.ongoing {
+            " so far, it goes on"
+        } else {
+            ""
+        };
+        let held = format!(
+            "{}{so_far} (within {}; {})",
+            format::duration(stall.duration_ns),
+            format::duration(stall.uncertainty_ns),
+            format::plural(stall.samples, "sample"),
         );
+        document.toned_fact("held", held, self.thresholds.tone(stall.duration_ns));
         document.fact("cause", stall.cause.word());
+        let began = format::utc(stall.began_unix_ns);
         document.fact(
             "began",
-            format!(
-                "{}, {}",
-                format::utc(stall.began_unix_ns),
-                began_words(stall.began_is)
-            ),
+            format!("{began} ({})", began_words(stall.began_is)),
         );
-        document.fact("when", self.when(stall));
+        if !stall.ongoing {
+            document.fact("ended", self.when(stall));
+        }
+        document.fact("meanwhile", suffering(stall));
+    }
+
+    /// The facts that can wait.
+    fn describe_further(&self, document: &mut Document, row: &Row) {
+        let stall = &row.newest;
+        document.heading("Further");
         document.fact("loop", self.loop_words(stall));
-        if stall.name != stall.label {
-            document.fact("label", clean(&stall.label));
-        }
-        if let Some(id) = stall.task {
-            document.fact("task", format!("id {id}"));
-        }
         if let Some((current, all)) = stall.callbacks {
             document.fact(
                 "callback",
                 format!("{} of {all} in this turn", u64::from(current) + 1),
             );
         }
-        document.fact("suffered", suffering(stall));
-        document.fact("samples", format!("{} saw it", stall.samples));
+        if stall.name != stall.label {
+            document.fact("label", clean(&stall.label));
+        }
+        if let Some(id) = stall.task {
+            document.fact("task id", id.to_string());
+        }
     }
 
     /// Which loop, and what its thread is called.
