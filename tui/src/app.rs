@@ -16,8 +16,10 @@ use crate::help;
 use crate::layout::Areas;
 use crate::list::ListState;
 use crate::pieces::Piece;
+use crate::text::Needle;
 use crate::theme::Theme;
 use crate::verdict::verdict;
+use crate::views::flame::Flame;
 use crate::views::{Material, Rows, Thresholds, ViewKind, rows_of};
 
 /// At most this many source lines are kept.
@@ -88,6 +90,7 @@ pub(crate) struct App {
     pub(crate) lists: [ListState; ViewKind::ALL.len()],
     /// The rows of the present view, if it is a list.
     pub(crate) rows: Option<Box<dyn Rows>>,
+    pub(crate) flame: Flame,
     /// The story that was opened, or the help.
     pub(crate) story: Option<Story>,
     /// The story of the selected row, where there is room for it.
@@ -120,6 +123,7 @@ impl App {
             view: ViewKind::Stalls,
             lists: Default::default(),
             rows: None,
+            flame: Flame::default(),
             story: None,
             preview: Document::default(),
             verdict: Vec::new(),
@@ -182,6 +186,10 @@ impl App {
         if let Some(rows) = &self.rows {
             self.lists[self.view as usize].update(&**rows);
         }
+        if let (ViewKind::Flame, Some(report)) = (self.view, &self.shown) {
+            self.flame
+                .update(&report.call_tree, &Needle::new(&self.list().filter));
+        }
         self.lay_out(self.size);
         self.refresh_story(backend);
         self.follow_selection(backend);
@@ -203,13 +211,14 @@ impl App {
     /// Scrolls to the selected row and tells its story, where there is room for it.
     pub(crate) fn follow_selection(&mut self, backend: &mut dyn Backend) {
         let Some(areas) = self.areas else { return };
+        let body = areas.whole_body();
+        self.flame
+            .fit(body.width, usize::from(body.height.saturating_sub(1)));
         let list = &mut self.lists[self.view as usize];
         list.scroll_into(usize::from(areas.body.height.saturating_sub(1)));
-        let selected = list.selected();
         self.preview = Document::default();
-        if let (Some(rows), Some(row), Some(_)) = (&self.rows, selected, areas.preview) {
-            let sources = &mut self.sources;
-            self.preview = rows.document(row, &mut |place| sources.line(backend, place));
+        if self.rows.is_some() && areas.preview.is_some() {
+            self.preview = self.selected_document(backend).unwrap_or_default();
         }
     }
 
@@ -245,14 +254,26 @@ impl App {
         let (Some(rows), Some(row)) = (&self.rows, self.list().selected()) else {
             return;
         };
-        let sources = &mut self.sources;
-        let document = rows.document(row, &mut |place| sources.line(backend, place));
         let identity = rows.identity(row);
-        self.story = Some(Story {
-            document,
-            identity,
-            ..Story::default()
-        });
+        if let Some(document) = self.selected_document(backend) {
+            self.story = Some(Story {
+                document,
+                identity,
+                ..Story::default()
+            });
+        }
+    }
+
+    /// The story of what is selected; `None` if nothing is.
+    pub(crate) fn selected_document(&mut self, backend: &mut dyn Backend) -> Option<Document> {
+        let row = self.list().selected();
+        let sources = &mut self.sources;
+        let mut lookup = |place: &Location| sources.line(backend, place);
+        match &self.rows {
+            Some(rows) => row.map(|row| rows.document(row, &mut lookup)),
+            None if self.view == ViewKind::Flame => Some(self.flame.document(&mut lookup)),
+            None => None,
+        }
     }
 
     /// The list of the present view.

@@ -36,6 +36,40 @@ pub trait Backend {
     }
 }
 
+/// Where the picker gets its list of processes.
+pub trait ProcessSource {
+    /// The newest list, if there is one newer than the last returned. Must not block.
+    fn latest(&mut self) -> Option<Vec<ProcessRow>>;
+}
+
+/// A Python process in the picker's list. Texts need not be escaped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessRow {
+    /// Process id.
+    pub pid: i32,
+    /// The command line.
+    pub command: String,
+    /// Python version.
+    pub python: String,
+    /// Kind of its loops, such as `asyncio`; empty when it has none.
+    pub loop_kind: String,
+    /// How many tasks it has; `None` when not known.
+    pub tasks: Option<u64>,
+    /// Share of time that its busiest loop is busy, in thousandths; `None` when not known.
+    pub busy_permille: Option<u32>,
+    /// What stands in the way of reading it, such as `not permitted`; empty when nothing does.
+    pub note: String,
+}
+
+/// How the picker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Picked {
+    /// The user chose the process with this id.
+    Process(i32),
+    /// The user quit or a signal asked to end.
+    Exit(Exit),
+}
+
 /// What to save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Save {

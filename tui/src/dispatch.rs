@@ -8,6 +8,7 @@ use crate::app::{App, Input};
 use crate::backend::{Backend, Save};
 use crate::keys::{Action, action};
 use crate::views::ViewKind;
+use crate::views::flame::Step;
 
 /// The refresh intervals that `+` and `-` step through.
 const REFRESH_MS: [u64; 7] = [100, 250, 500, 1_000, 2_000, 5_000, 10_000];
@@ -71,6 +72,7 @@ impl App {
             Action::Save => self.input = Input::Save,
             Action::Back => self.back(backend),
             other if self.story.is_some() => self.scroll_story(other),
+            other if self.view == ViewKind::Flame => self.act_on_flame(other, backend),
             other => self.act_on_list(other, backend),
         }
         Effect::Draw
@@ -101,6 +103,35 @@ impl App {
                 self.reorder(backend);
             }
             other => self.change_order(other, backend),
+        }
+    }
+
+    fn act_on_flame(&mut self, action: Action, backend: &mut dyn Backend) {
+        match action {
+            Action::Up | Action::PageUp => self.flame.go(self.vertical(true)),
+            Action::Down | Action::PageDown => self.flame.go(self.vertical(false)),
+            Action::SortPrevious => self.flame.go(Step::Left),
+            Action::SortNext => self.flame.go(Step::Right),
+            Action::First => self.flame.go(Step::First),
+            Action::Last => self.flame.go(Step::Last),
+            Action::Open => self.flame.zoom_in(),
+            Action::Invert => self.flame.inverted = !self.flame.inverted,
+            Action::Clear => {
+                self.flame.reset();
+                self.act_on_list(action, backend);
+            }
+            Action::Filter => self.act_on_list(action, backend),
+            _ => {}
+        }
+        self.follow_selection(backend);
+    }
+
+    /// Where a step up or down leads: to the caller on the side where the root stands.
+    const fn vertical(&self, up: bool) -> Step {
+        if up == self.flame.inverted {
+            Step::In
+        } else {
+            Step::Out
         }
     }
 
@@ -158,11 +189,15 @@ impl App {
         story.skip = skip.min(most);
     }
 
-    /// One step back: out of the story, then of the filter.
+    /// One step back: out of the story, then of the zoom, then of the filter.
     fn back(&mut self, backend: &mut dyn Backend) {
         if self.view == ViewKind::Help {
             self.open_view(ViewKind::Stalls, backend);
-        } else if self.story.take().is_none() {
+        } else if self.story.take().is_some()
+            || (self.view == ViewKind::Flame && self.flame.zoom_out())
+        {
+            self.follow_selection(backend);
+        } else {
             self.lists[self.view as usize].filter.clear();
             self.reorder(backend);
         }
@@ -208,41 +243,49 @@ impl App {
     }
 
     fn type_filter(&mut self, event: KeyEvent, before: &str, backend: &mut dyn Backend) -> Effect {
-        let filter = &mut self.lists[self.view as usize].filter;
-        match event.code {
-            KeyCode::Enter => self.input = Input::Keys,
-            KeyCode::Esc => {
-                before.clone_into(filter);
-                self.input = Input::Keys;
-            }
-            KeyCode::Backspace => {
-                filter.pop();
-            }
-            KeyCode::Char(character) if filter.chars().count() < FILTER_CHARS => {
-                filter.push(character);
-            }
-            _ => return Effect::Ignore,
+        match edit_filter(
+            &mut self.lists[self.view as usize].filter,
+            event.code,
+            before,
+        ) {
+            None => return Effect::Ignore,
+            Some(true) => {}
+            Some(false) => self.input = Input::Keys,
         }
         self.reorder(backend);
         Effect::Draw
     }
 
-    /// The story that is open, or that of the selected row, as plain text.
+    /// The story that is open, or that of what is selected, as plain text.
     fn plain(&mut self, backend: &mut dyn Backend) -> Effect {
-        let had_story = self.story.is_some();
-        if !had_story {
-            self.open_story(backend);
-        }
-        let text = self.story.as_ref().map(|story| story.document.plain_text());
-        if !had_story {
-            self.story = None;
-        }
-        match text {
-            Some(text) => Effect::Plain(text),
+        let document = match &self.story {
+            Some(story) => Some(story.document.clone()),
+            None => self.selected_document(backend),
+        };
+        match document {
+            Some(document) => Effect::Plain(document.plain_text()),
             None => {
                 self.message = Some(("nothing is selected".into(), true));
                 Effect::Draw
             }
         }
     }
+}
+
+/// Edits a filter by a key: true while typing goes on, false when the filter was kept or dropped,
+/// `None` for a key without a meaning.
+pub(crate) fn edit_filter(filter: &mut String, key: KeyCode, before: &str) -> Option<bool> {
+    match key {
+        KeyCode::Enter => return Some(false),
+        KeyCode::Esc => {
+            before.clone_into(filter);
+            return Some(false);
+        }
+        KeyCode::Backspace => {
+            filter.pop();
+        }
+        KeyCode::Char(character) if filter.chars().count() < FILTER_CHARS => filter.push(character),
+        _ => return None,
+    }
+    Some(true)
 }

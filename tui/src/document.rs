@@ -52,6 +52,11 @@ impl Document {
         self.lines.push(Line::Heading(text.into()));
     }
 
+    /// Adds a heading right below the line before it.
+    pub(crate) fn heading_below(&mut self, text: impl Into<String>) {
+        self.lines.push(Line::Heading(text.into()));
+    }
+
     /// Adds a named fact.
     pub(crate) fn fact(&mut self, name: &str, value: impl Into<String>) {
         self.toned_fact(name, value, Tone::Plain);

@@ -184,9 +184,27 @@ fn quality_pieces(report: &Report, pausing: bool) -> Vec<Piece> {
         Piece::new(0, pause.0, pause.1),
         lost("skipped", quality.skipped),
         lost("dropped", quality.dropped),
+        Piece::new(2, census_words(report), Tone::Warn),
+        Piece::new(3, interruption_words(report), Tone::Warn),
         Piece::new(4, format!("watched {}", format::age(watched)), Tone::Plain),
         Piece::new(3, loop_count(report), Tone::Plain),
     ]
+}
+
+/// That the list of tasks may lack some, where that is so.
+fn census_words(report: &Report) -> &'static str {
+    match &report.snapshot {
+        Some(snapshot) if !snapshot.complete => "tasks incomplete",
+        _ => "",
+    }
+}
+
+/// How often the target was stopped from outside, where it was.
+fn interruption_words(report: &Report) -> String {
+    match report.interruptions.len() as u64 {
+        0 => String::new(),
+        some => format!("interrupted {}", format::plural(some, "time")),
+    }
 }
 
 /// How many loops there are, where not all may be shown.

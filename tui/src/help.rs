@@ -28,6 +28,14 @@ const WORDS: &[(&str, &str)] = &[
         "torn",
         "samples of which only a part is proven to belong to one moment",
     ),
+    (
+        "incomplete",
+        "tasks changed faster than they could be read: some may be missing",
+    ),
+    (
+        "interrupted",
+        "the target was stopped from outside (signal, debugger, freezer, suspend)",
+    ),
     ("runnable", "a task that only waits for the loop"),
     ("within", "the true duration is at most that far off"),
 ];

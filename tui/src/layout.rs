@@ -23,11 +23,14 @@ pub(crate) const LEAST: Size = Size {
 /// From this width on the story stands beside the list.
 const WIDE: u16 = 160;
 
-/// From this height of list and story together on, the story stands below the list.
+/// From this height of list and story together on, the story gets at least half of it.
 const TALL: u16 = 18;
 
+/// A short list leaves the rest to the story, if that is at least so many lines.
+const WORTHWHILE: u16 = 6;
+
 /// Least height of a list with the story below it.
-const SHORT: u16 = 8;
+const SHORT: u16 = 5;
 
 /// The parts of the screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,6 +100,15 @@ impl Areas {
 
 /// Shares the area out to list and story. A short list leaves room to the story.
 fn split(area: Rect, rows: usize) -> (Rect, Option<Rect>) {
+    let wanted = u16::try_from(rows)
+        .unwrap_or(u16::MAX - WORTHWHILE - 1)
+        .saturating_add(1);
+    let wanted = wanted.min(u16::MAX - WORTHWHILE);
+    let most = if area.height >= TALL {
+        area.height / 2
+    } else {
+        area.height
+    };
     if area.width >= WIDE {
         let list = area.width * 3 / 5;
         let story = Rect {
@@ -111,9 +123,8 @@ fn split(area: Rect, rows: usize) -> (Rect, Option<Rect>) {
             },
             Some(story),
         )
-    } else if area.height >= TALL {
-        let wanted = u16::try_from(rows).unwrap_or(u16::MAX).saturating_add(2);
-        let list = wanted.clamp(SHORT, area.height / 2);
+    } else if area.height >= wanted + WORTHWHILE || area.height >= TALL {
+        let list = wanted.max(SHORT).min(area.height - WORTHWHILE).min(most);
         let story = Rect {
             y: area.y + list,
             height: area.height - list,

@@ -104,7 +104,13 @@ impl App {
         let snapshot = report.snapshot.as_ref();
         let number = match kind {
             ViewKind::Stalls => report.totals.stalls,
-            ViewKind::Tasks => snapshot?.tasks.len() as u64,
+            ViewKind::Tasks => {
+                let sign = if snapshot?.complete { "" } else { "+" };
+                return Some(format!(
+                    "{}{sign}",
+                    crate::format::count(snapshot?.tasks.len() as u64)
+                ));
+            }
             ViewKind::Threads => snapshot?.threads.len() as u64,
             _ => return None,
         };
@@ -119,6 +125,8 @@ impl App {
             if let Some(preview) = areas.preview {
                 self.draw_preview(buffer, preview, areas);
             }
+        } else if self.view == ViewKind::Flame && self.shown.is_some() {
+            self.flame.draw(buffer, areas.whole_body(), self.theme);
         }
     }
 
@@ -236,11 +244,13 @@ impl App {
         let mut pieces = Vec::new();
         let filter = &self.list().filter;
         if !filter.is_empty() && self.story.is_none() {
-            pieces.push(Piece::new(
-                0,
-                format!("filter: {}", clean(filter)),
-                Tone::Found,
-            ));
+            let found = self
+                .flame
+                .found_words()
+                .filter(|_| self.view == ViewKind::Flame);
+            let found = found.map(|found| format!("  {found}")).unwrap_or_default();
+            let text = format!("filter: {}{found}", clean(filter));
+            pieces.push(Piece::new(0, text, Tone::Found));
         }
         let freeze = if self.flags.frozen {
             "space go on"
@@ -255,6 +265,8 @@ impl App {
                 (3, freeze),
                 (0, "q quit"),
             ]
+        } else if self.view == ViewKind::Flame {
+            &FLAME_HINTS
         } else {
             &[
                 (1, "Enter story"),
@@ -276,6 +288,18 @@ impl App {
         pieces
     }
 }
+
+/// Keys that matter most at the flame graph, with the rank by which they are left out.
+const FLAME_HINTS: [(u8, &str); 8] = [
+    (1, "Enter zoom"),
+    (1, "Esc out"),
+    (2, "/ search"),
+    (4, "i turn over"),
+    (5, "y plain text"),
+    (3, "S save"),
+    (0, "? help"),
+    (0, "q quit"),
+];
 
 /// The area without its first column.
 fn indented(area: Rect) -> Rect {

@@ -183,15 +183,22 @@ impl TableView<'_> {
         let mut x = area.x + self.margin;
         for fitted in self.fit(area) {
             let column = &self.columns[fitted.column];
-            let title = match self.sort {
-                Some(sort) if sort.column == fitted.column => {
-                    let arrow = if sort.descending { '▼' } else { '▲' };
-                    format!("{}{arrow}", column.title)
-                }
-                _ => column.title.to_owned(),
+            let arrow = match self.sort {
+                Some(sort) if sort.column != fitted.column => "",
+                Some(sort) if sort.descending => "▼",
+                Some(_) => "▲",
+                None => "",
             };
-            let title = text::fit(&title, usize::from(fitted.width), column.right);
-            put(buffer, area, (x, area.y), &title, style);
+            let width = usize::from(fitted.width);
+            if column.right {
+                let title = text::fit(column.title, width, true);
+                put(buffer, area, (x, area.y), &title, style);
+                // The arrow stands in the gap between the columns.
+                put(buffer, area, (x + fitted.width, area.y), arrow, style);
+            } else {
+                let title = text::fit(&format!("{}{arrow}", column.title), width, false);
+                put(buffer, area, (x, area.y), &title, style);
+            }
             x += fitted.width + 1;
         }
     }

@@ -25,6 +25,23 @@ pub(crate) fn waits_words(task: &TaskInfo) -> String {
     }
 }
 
+/// Like [`waits_words`], with the name of the task that is awaited, or the number of them.
+pub(crate) fn waits_words_in(snapshot: Option<&Snapshot>, task: &TaskInfo) -> String {
+    let words = waits_words(task);
+    match task.waits_on.as_ref().map_or(&[][..], |waits| &waits.tasks) {
+        [] => words,
+        [one] => match snapshot.and_then(|snapshot| find_task(snapshot, *one)) {
+            Some(awaited) => format!("{words} {}", clean(&awaited.name)),
+            None => words,
+        },
+        several => format!("{words} of {}", several.len()),
+    }
+}
+
+fn find_task(snapshot: &Snapshot, id: TaskId) -> Option<&TaskInfo> {
+    snapshot.tasks.iter().find(|task| task.id == id)
+}
+
 /// Writes down all that is known of a task.
 pub(crate) fn describe_task(
     document: &mut Document,
@@ -119,7 +136,7 @@ fn list_tasks(document: &mut Document, report: &Report, heading: &'static str, i
 
 /// One task on one line.
 fn task_line(snapshot: Option<&Snapshot>, id: TaskId) -> String {
-    let found = snapshot.and_then(|snapshot| snapshot.tasks.iter().find(|task| task.id == id));
+    let found = snapshot.and_then(|snapshot| find_task(snapshot, id));
     let Some(task) = found else {
         return format!("{id} (not in the census)");
     };

@@ -64,6 +64,17 @@ pub(crate) enum Tone {
     Found,
 }
 
+/// What a bar of the flame graph stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Material {
+    /// A task or a loop.
+    Group,
+    /// The user's code.
+    Own,
+    /// Libraries and the loop's machinery.
+    Library,
+}
+
 /// The styles of one terminal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Theme {
@@ -93,6 +104,30 @@ impl Theme {
                 let reversed = plain.add_modifier(Modifier::REVERSED);
                 self.color(reversed, Some(Color::Magenta), 166)
             }
+        }
+    }
+
+    /// The style of a bar and what fills it behind its label. Bars have a background only where
+    /// it can be chosen together with the foreground; elsewhere a line fills them.
+    pub(crate) fn bar(self, material: Material, variety: u64) -> (Style, char) {
+        if self.colors == ColorMode::Ansi256 {
+            let palette = match material {
+                Material::Group => [252, 250, 252, 250],
+                Material::Own => [215, 221, 209, 179],
+                Material::Library => [152, 146, 151, 110],
+            };
+            let color = palette[usize::from(variety.to_le_bytes()[0]) % palette.len()];
+            return (
+                Style::new()
+                    .fg(Color::Indexed(16))
+                    .bg(Color::Indexed(color)),
+                ' ',
+            );
+        }
+        match material {
+            Material::Group => (self.style(Tone::Strong), '─'),
+            Material::Own => (self.style(Tone::Plain), '─'),
+            Material::Library => (self.style(Tone::Dim), '─'),
         }
     }
 

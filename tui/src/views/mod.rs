@@ -18,6 +18,8 @@ use crate::table::{Cell, Column, Sort};
 use crate::text::{Needle, long_place_and_function};
 use crate::theme::Tone;
 
+pub(crate) mod flame;
+mod flame_layout;
 pub(crate) mod hot;
 pub(crate) mod stalls;
 pub(crate) mod tasks;

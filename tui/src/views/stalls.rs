@@ -217,7 +217,7 @@ impl Rows for Stalls {
         let row = &self.rows[row];
         let mut document = Document::default();
         self.describe(&mut document, row);
-        document.heading("Stack, innermost first");
+        document.heading_below("Stack, innermost first");
         if row.newest.stack.is_empty() && row.newest.coroutine_stack.is_empty() {
             document.text("no sample caught a stack", Tone::Dim);
         }
@@ -268,14 +268,17 @@ impl Stalls {
         } else {
             ""
         };
-        let held = format!(
-            "{}{so_far} (within {}; {})",
-            format::duration(stall.duration_ns),
-            format::duration(stall.uncertainty_ns),
-            format::plural(stall.samples, "sample"),
-        );
+        let held = format::duration(stall.duration_ns);
+        let within = format::duration(stall.uncertainty_ns);
+        let held = format!("{held}{so_far} (within {within})");
         document.toned_fact("held", held, self.thresholds.tone(stall.duration_ns));
         document.fact("cause", stall.cause.word());
+    }
+
+    /// The facts that can wait.
+    fn describe_further(&self, document: &mut Document, row: &Row) {
+        let stall = &row.newest;
+        document.heading("Further");
         let began = format::utc(stall.began_unix_ns);
         document.fact(
             "began",
@@ -285,12 +288,7 @@ impl Stalls {
             document.fact("ended", self.when(stall));
         }
         document.fact("meanwhile", suffering(stall));
-    }
-
-    /// The facts that can wait.
-    fn describe_further(&self, document: &mut Document, row: &Row) {
-        let stall = &row.newest;
-        document.heading("Further");
+        document.fact("seen by", format::plural(stall.samples, "sample"));
         document.fact("loop", self.loop_words(stall));
         if let Some((current, all)) = stall.callbacks {
             document.fact(

@@ -15,7 +15,7 @@ use super::{Rows, SortKey, SourceLines, identity_of, place_cell, place_key};
 use crate::document::Document;
 use crate::format;
 use crate::table::{Cell, Column, Sort};
-use crate::task_story::{describe_task, waits_words};
+use crate::task_story::{describe_task, waits_words, waits_words_in};
 use crate::text::clean;
 use crate::theme::Tone;
 
@@ -96,7 +96,7 @@ impl Tasks {
                     format::percent(held, self.age_ns(task).max(held))
                 })
             }
-            4 => Cell::new(waits_words(task)),
+            4 => Cell::new(waits_words_in(self.snapshot.as_deref(), task)),
             5 => age_cell(self.waiting_ns(task)),
             _ => place_cell(task.user_location()),
         }

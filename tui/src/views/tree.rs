@@ -18,7 +18,7 @@ use super::{Rows, SortKey, SourceLines, identity_of, place_cell};
 use crate::document::Document;
 use crate::graph::AwaitGraph;
 use crate::table::{Cell, Column, Sort};
-use crate::task_story::{describe_task, waits_words};
+use crate::task_story::{describe_task, waits_words_in};
 use crate::text::{Needle, clean};
 use crate::theme::Tone;
 
@@ -293,7 +293,7 @@ impl Rows for Tree {
         match column {
             0 => self.name_cell(row, task),
             1 => state_cell(task),
-            2 => Cell::new(waits_words(task)),
+            2 => Cell::new(waits_words_in(self.snapshot.as_deref(), task)),
             3 => age_cell(self.longest_ns(row)),
             _ => place_cell(task.user_location()),
         }

@@ -74,9 +74,12 @@ impl Waits {
     }
 }
 
+/// What the tasks of a group have in common: kind and leaf of the wait, and the place.
+type Likeness = (Arc<str>, Arc<str>, Option<Location>);
+
 fn group(report: &Report, snapshot: &Snapshot) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
-    let mut positions: HashMap<(Arc<str>, Arc<str>, Option<Location>), usize> = HashMap::new();
+    let mut positions: HashMap<Likeness, usize> = HashMap::new();
     for (index, task) in (0..).zip(&snapshot.tasks) {
         let (kind, leaf) = match (&task.waits_on, task.state) {
             (Some(waits), _) => (waits.kind.clone(), waits.leaf.clone()),

@@ -210,7 +210,7 @@ fn stall(at: u64, story: Story) -> Arc<Stall> {
         ongoing: false,
         cause: story.cause,
         stack: story.stack.into(),
-        coroutine_stack: vec![culprit(), location("serve", "/srv/shop/app.py", 12)].into(),
+        coroutine_stack: vec![location("serve", "/srv/shop/app.py", 12)].into(),
         awaiters: vec!["serve_forever".into(), "main".into()],
         samples: story.held_ms / 10,
         callbacks: Some((2, 14)),
@@ -240,7 +240,7 @@ fn stalls(at: u64, stalled_ns: u64) -> Vec<Arc<Stall>> {
 }
 
 fn blocker(at: u64, number: u64, ago_s: u64, held_ms: u64) -> Arc<Stall> {
-    let stack = vec![culprit(), location("serve", "/srv/shop/app.py", 12)];
+    let stack = vec![culprit()];
     let (name, label, cause) = ("blocker", "blocker", Cause::Blocked);
     stall(
         at,
