@@ -122,7 +122,7 @@ impl App {
             self.draw_story(buffer, areas.whole_body(), story);
         } else if let Some(rows) = &self.rows {
             self.list().draw(buffer, areas.body, &**rows, self.theme);
-            if let Some(preview) = areas.preview {
+            if let Some(preview) = areas.preview.filter(|_| self.list().shown() > 0) {
                 self.draw_preview(buffer, preview, areas);
             }
         } else if self.view == ViewKind::Flame && self.shown.is_some() {

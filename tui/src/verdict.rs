@@ -33,7 +33,7 @@ pub(crate) fn verdict(report: &Report, deadlocked: usize, sources: SourceLines<'
         let text = format!("deadlock: {deadlocked} tasks wait for each other in a circle");
         return vec![
             Piece::new(0, text, Tone::Alarm),
-            Piece::new(1, "see Tree", Tone::Plain),
+            Piece::new(1, "(see Tree)", Tone::Plain),
         ];
     }
     recent(report, sources).unwrap_or_else(|| calm(report))
@@ -177,7 +177,12 @@ fn loop_words(report: &Report, id: LoopId) -> String {
 
 /// No stall: how the busiest loop does.
 fn calm(report: &Report) -> Vec<Piece> {
-    let Some(busiest) = report.loops.iter().max_by_key(|one| one.busy_permille) else {
+    let Some(busiest) = report
+        .loops
+        .iter()
+        .rev()
+        .max_by_key(|one| one.busy_permille)
+    else {
         return vec![Piece::new(
             0,
             "no event loop is running in this process",
@@ -196,7 +201,7 @@ fn calm(report: &Report) -> Vec<Piece> {
         ("healthy", Tone::Good)
     };
     let mut pieces = vec![
-        Piece::new(0, format!("{which} {word}: {busy} busy"), tone),
+        Piece::new(0, format!("{which} {word}: {busy} busy,"), tone),
         Piece::new(1, worst, Tone::Plain),
     ];
     if let Some(last) = report.stalls.first() {

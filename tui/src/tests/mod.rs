@@ -154,6 +154,13 @@ pub(super) fn sample_report() -> Report {
     support::report_at(126_240)
 }
 
+/// The same service in good health, but for two tasks that wait for each other.
+pub(super) fn deadlocked_report() -> Report {
+    let mut report = healthy_report();
+    report.snapshot = support::report_at(0).snapshot;
+    report
+}
+
 /// The same service in good health.
 pub(super) fn healthy_report() -> Report {
     const MS: u64 = 1_000_000;
@@ -161,6 +168,11 @@ pub(super) fn healthy_report() -> Report {
     report.stalls.clear();
     report.culprits.clear();
     report.totals = Totals::default();
+    if let Some(snapshot) = &mut report.snapshot {
+        Arc::make_mut(snapshot)
+            .tasks
+            .retain(|task| &*task.name != "left");
+    }
     for one in &mut report.loops {
         one.busy_permille = 120;
         let times = TurnTimes {

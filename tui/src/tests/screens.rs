@@ -10,7 +10,7 @@ use ratatui::backend::TestBackend;
 use ratatui::layout::Size;
 use ratatui::style::Color;
 
-use super::{Desk, healthy_report, sample_report};
+use super::{Desk, deadlocked_report, healthy_report, sample_report};
 use crate::backend::{Options, ProcessRow, ProcessSource};
 use crate::dispatch::Effect;
 use crate::events::Stage;
@@ -171,10 +171,10 @@ fn poor_quality_is_said() {
 #[test]
 fn deadlock_decides_when_no_loop_is_blocked() {
     let mut desk = Desk::new(80, 24);
-    desk.show(healthy_report());
+    desk.show(deadlocked_report());
     assert!(
         desk.screen()
-            .contains("deadlock: 2 tasks wait for each other in a circle see Tree")
+            .contains("deadlock: 2 tasks wait for each other in a circle (see Tree)")
     );
 }
 
