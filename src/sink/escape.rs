@@ -90,15 +90,6 @@ pub fn width(text: &str) -> usize {
     text.chars().map(|c| c.width().unwrap_or(0)).sum()
 }
 
-/// The escaped text, cut and filled with blanks to exactly `columns`.
-#[must_use]
-pub fn pad(text: &str, columns: usize) -> String {
-    let mut out = escape_to(text, columns).into_owned();
-    let missing = columns.saturating_sub(width(&out));
-    out.extend(std::iter::repeat_n(' ', missing));
-    out
-}
-
 /// True for a character that may be shown as it is, as far as it can be told without those
 /// around it.
 pub(super) fn prints(character: char) -> bool {
@@ -258,13 +249,6 @@ mod tests {
                 assert!(shown.len() <= MAX_COLUMNS * 12);
             }
         }
-    }
-
-    #[test]
-    fn pads_to_the_column() {
-        assert_eq!(pad("ab", 4), "ab  ");
-        assert_eq!(pad("漢字", 3), "漢…");
-        assert_eq!(pad("漢字漢", 4), "漢… ");
     }
 
     proptest! {
