@@ -18,3 +18,4 @@ pub mod layout;
 pub mod python;
 pub mod sink;
 pub mod target;
+pub mod sampler;
