@@ -46,6 +46,9 @@ pub enum Error {
     /// Whoever read the output has gone: nothing is wrong.
     #[error("the output is closed")]
     ClosedPipe,
+    /// Ctrl-C before there was anything to show.
+    #[error("interrupted before anything was gathered")]
+    Interrupted,
 }
 
 /// A failure in three lines. Text of the target in it is escaped.
@@ -102,6 +105,7 @@ impl Error {
             Self::Failed(failure) => failure.exit,
             Self::Output(_) => Exit::Other,
             Self::ClosedPipe => Exit::Ok,
+            Self::Interrupted => Exit::Interrupted,
         }
     }
 
@@ -115,6 +119,7 @@ impl Error {
                 "free some space or choose another place".into(),
             ),
             Self::ClosedPipe => return String::new(),
+            Self::Interrupted => return format!("asyncspy: {self}\n"),
         };
         format!("asyncspy: {self}\n     why: {why}\n     try: {advice}\n")
     }

@@ -32,6 +32,7 @@ Examples:
   asyncspy pstree -p 4242            who awaits whom; a cycle is named as the deadlock it is
   asyncspy dump 4242 --locals        every thread's stack, and what holds its loop
   asyncspy ps 4242 --json | jq .     the same for scripts
+  asyncspy demo                      see it at work, nothing else needed but a python3
 
 Environment:
   Every option can be set as ASYNCSPY_ and its long name: ASYNCSPY_PID=4242,

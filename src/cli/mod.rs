@@ -6,16 +6,19 @@
 //! - [`error`]: a failure in three lines, and its exit code. [`diagnosis`], [`permission`]: what
 //!   these lines say of a process that cannot be read; [`invocation`]: the command to try.
 //! - [`output`]: the standard output, what it looks like, how wide it is.
-//! - [`ps`], [`pstree`], [`dump`]: the commands.
+//! - [`interrupt`]: Ctrl-C.
+//! - [`ps`], [`pstree`], [`dump`], [`demo`]: the commands.
 //!
 //! Every option `--some-thing` is also read from `ASYNCSPY_SOME_THING`; a test holds that.
 
 pub mod attach;
 pub mod common;
+pub mod demo;
 pub mod diagnosis;
 pub mod dump;
 pub mod error;
 pub mod help;
+pub mod interrupt;
 pub mod invocation;
 pub mod output;
 pub mod permission;
@@ -58,6 +61,8 @@ pub enum Command {
     Pstree(pstree::PstreeArgs),
     /// Print every thread's stack, and what holds each loop now
     Dump(dump::DumpArgs),
+    /// Start a service that misbehaves on purpose, and look at it
+    Demo(demo::DemoArgs),
 }
 
 impl Cli {
@@ -70,6 +75,7 @@ impl Cli {
             Command::Ps(args) => ps::run(args, &self.look),
             Command::Pstree(args) => pstree::run(args, &self.look),
             Command::Dump(args) => dump::run(args, &self.look),
+            Command::Demo(args) => demo::run(args, &self.look),
         }
     }
 }
