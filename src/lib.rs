@@ -13,6 +13,7 @@
 //! - Only [`layout`] knows versions.
 
 pub mod aio;
+pub mod analysis;
 pub mod cli;
 pub mod layout;
 pub mod python;

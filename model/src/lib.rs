@@ -12,6 +12,7 @@
 //! - [`sample`]: what each loop did at one tick, and the [`Event`] stream made of them.
 //! - [`stall`]: a turn of a loop that outlasted the threshold, with its cause.
 //! - [`report`]: what the analysis has gathered so far, ready to be shown.
+//! - [`text`]: making text from the target safe to show.
 //!
 //! Times are nanoseconds. A name that ends in `_monotonic_ns` is on the CLOCK_MONOTONIC of the
 //! machine that runs asyncspy; one that ends in `_unix_ns` is wall-clock time since the epoch.
@@ -23,6 +24,7 @@ pub mod sample;
 pub mod snapshot;
 pub mod stack;
 pub mod stall;
+pub mod text;
 
 pub use ids::{LoopId, RemoteAddr, StackId, TaskId, TaskIndex};
 pub use quality::{FaultKind, Faults, SamplingQuality};

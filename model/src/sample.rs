@@ -134,6 +134,10 @@ pub struct TaskDefinition {
 pub struct Sample {
     /// When the read was done.
     pub at_monotonic_ns: u64,
+    /// How long the read took: whatever the sample shows was so at some moment of the
+    /// `elapsed_ns` before `at_monotonic_ns`.
+    #[serde(default)]
+    pub elapsed_ns: u64,
     /// One entry for each loop that runs.
     pub loops: Vec<LoopSample>,
     /// How well the sampling went up to and including this tick.

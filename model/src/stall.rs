@@ -15,7 +15,8 @@ pub enum BeganIs {
     Callback,
     /// The turn of the loop.
     Turn,
-    /// The first sample that saw it: the true beginning is up to one tick earlier.
+    /// The middle between the last sample that did not see it and the first that did: the true
+    /// beginning is within `uncertainty_ns` of it.
     Sample,
 }
 

@@ -19,29 +19,28 @@ pub struct Edges {
     pub awaits: FxHashMap<TaskId, Vec<TaskId>>,
     /// Who waits for each task.
     pub awaited_by: FxHashMap<TaskId, Vec<TaskId>>,
-    /// Tasks whose edges could not be read.
-    pub unreadable: u64,
 }
 
-/// Finds all edges.
+/// Joins the edges that the tasks' records show.
 #[must_use]
-pub fn await_edges(
-    objects: Objects<'_>,
-    caches: &mut Caches,
-    records: &[TaskRecord],
-) -> Edges {
-    let mut edges = Edges::default();
+pub fn await_edges(records: &[TaskRecord]) -> Edges {
     let listed: FxHashSet<TaskId> = records.iter().map(TaskRecord::id).collect();
     let mut pairs: Vec<(TaskId, TaskId)> = Vec::new();
+    let mut waiters: FxHashMap<RemoteAddr, TaskId> = FxHashMap::default();
     for record in records {
-        match edges_of(objects, caches, record) {
-            Ok(found) => pairs.extend(found),
-            Err(_) => edges.unreadable += 1,
-        }
+        pairs.extend(&record.edges.pairs);
+        waiters.extend(record.edges.gets_from.map(|queue| (queue, record.id())));
     }
-    pairs.extend(as_completed_edges(objects, caches, records));
+    // as_completed connects its tasks with the one that waits by a queue alone: the tasks'
+    // callbacks put into it, the waiter gets from it.
+    for record in records {
+        let queues = record.edges.puts_into.iter();
+        let found = queues.filter_map(|queue| waiters.get(queue));
+        pairs.extend(found.map(|waiter| (*waiter, record.id())));
+    }
     pairs.sort_unstable();
     pairs.dedup();
+    let mut edges = Edges::default();
     for (awaiter, awaited) in pairs {
         if awaiter != awaited && listed.contains(&awaiter) && listed.contains(&awaited) {
             edges.awaits.entry(awaiter).or_default().push(awaited);
@@ -51,12 +50,26 @@ pub fn await_edges(
     edges
 }
 
-/// The edges that one task's own fields show, as (awaiter, awaited).
-fn edges_of(
+/// What one task's own fields show of who awaits whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskEdges {
+    /// (awaiter, awaited).
+    pub pairs: Vec<(TaskId, TaskId)>,
+    /// The queue from which it gets what as_completed yields.
+    pub gets_from: Option<RemoteAddr>,
+    /// Queues into which its completion puts it.
+    pub puts_into: Vec<RemoteAddr>,
+}
+
+/// Finds the edges of one task.
+///
+/// # Errors
+/// When a structure that connects it with others cannot be read.
+pub fn edges_of(
     objects: Objects<'_>,
     caches: &mut Caches,
     record: &TaskRecord,
-) -> Result<Vec<(TaskId, TaskId)>, MemoryError> {
+) -> Result<TaskEdges, MemoryError> {
     let id = record.id();
     let mut pairs = Vec::new();
     let by_structure = match objects.layout.task.awaited_by {
@@ -77,30 +90,9 @@ fn edges_of(
         let tasks = awaited_tasks(objects, caches, record)?;
         pairs.extend(tasks.into_iter().map(|task| (id, task)));
     }
-    Ok(pairs)
-}
-
-/// as_completed connects its tasks with the one that waits by a queue alone: the tasks' callback
-/// puts into it, the waiter gets from it.
-fn as_completed_edges(
-    objects: Objects<'_>,
-    caches: &mut Caches,
-    records: &[TaskRecord],
-) -> Vec<(TaskId, TaskId)> {
-    let mut waiters: FxHashMap<RemoteAddr, TaskId> = FxHashMap::default();
-    for record in records {
-        if let Ok(Some(queue)) = as_completed_queue(objects, caches, record) {
-            waiters.insert(queue, record.id());
-        }
-    }
-    let mut pairs = Vec::new();
-    if waiters.is_empty() {
-        return pairs;
-    }
-    for record in records {
-        let queues = completion_queues(objects, caches, record.fields.addr).unwrap_or_default();
-        let found = queues.iter().filter_map(|queue| waiters.get(queue));
-        pairs.extend(found.map(|waiter| (*waiter, record.id())));
-    }
-    pairs
+    Ok(TaskEdges {
+        pairs,
+        gets_from: as_completed_queue(objects, caches, record)?,
+        puts_into: completion_queues(objects, caches, id.0)?,
+    })
 }

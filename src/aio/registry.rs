@@ -8,6 +8,7 @@ use super::task_set::{ReadSet, read_set, read_weak_set};
 use crate::layout::{Layout, RunningTask, TaskRegistry};
 use crate::python::object::Objects;
 use crate::python::thread::{Interpreter, Thread};
+use crate::python::types::TypeCache;
 use crate::target::image::PageImage;
 use crate::target::memory::{MemoryError, MemoryViewExt};
 
@@ -64,6 +65,7 @@ impl Registries {
         layout: &Layout,
         interpreter: &Interpreter,
         threads: &[Thread],
+        types: &mut TypeCache,
     ) -> Result<Registered, MemoryError> {
         let mut registered = Registered::default();
         let mut seen = FxHashSet::default();
@@ -94,7 +96,7 @@ impl Registries {
             registered.add(set, &mut seen)?;
         }
         for set in containers.scheduled {
-            registered.add(read_weak_set(image, layout, set), &mut seen)?;
+            registered.add(read_weak_set(image, layout, types, set), &mut seen)?;
         }
         Ok(registered)
     }

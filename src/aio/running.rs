@@ -10,12 +10,17 @@ use super::Caches;
 use super::chain::{Place, read_place};
 use super::loop_frame::{LoopFrame, find_loop_frame, read_loop_frame};
 use crate::layout::{Layout, RunningLoop};
-use crate::python::frame::{FrameChain, Owner, RawFrame, read_thread_frames};
+use crate::python::frame::{FrameChain, Owner, RawFrame};
+use crate::python::stack::StackReader;
+use crate::target::gather::Gather;
 use crate::python::object::Objects;
 use crate::python::thread::Thread;
 use crate::python::types::TypeKind;
 use crate::target::image::PageImage;
 use crate::target::memory::{MemoryError, MemoryViewExt};
+
+/// How often the stack of a running thread is tried until it is proven.
+const ATTEMPTS: usize = 100;
 
 /// A generator method of this name is part of an await chain.
 const AWAIT_METHOD: &str = "__await__";
@@ -48,7 +53,9 @@ impl ThreadActivity {
         thread: &Thread,
         pid: i32,
     ) -> Result<Self, MemoryError> {
-        let chain = read_thread_frames(image, layout, thread.addr)?;
+        let mut reader = StackReader::new(thread.addr);
+        reader.follow(image.memory(), layout, &mut Gather::default(), ATTEMPTS)?;
+        let chain = reader.chain().clone();
         // The chain is of this moment; the image may be older.
         let fresh = PageImage::new(image.memory());
         let objects = Objects {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use asyncspy_model::{
-    FaultKind, Faults, LoopId, RemoteAddr, Snapshot, TaskInfo, TaskState, ThreadInfo,
+    FaultKind, Faults, LoopId, RemoteAddr, Snapshot, TaskInfo, TaskState, ThreadInfo, WaitsOn,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -14,7 +14,6 @@ use super::loops::{LoopTable, loop_infos};
 use super::registry::Registries;
 use super::running::{RunningStep, ThreadActivity, running_step, thread_names};
 use super::task::TaskRecord;
-use super::wait_kind::waits_on;
 use crate::python::Python;
 use crate::python::frame::Owner;
 use crate::python::locals::read_locals;
@@ -121,7 +120,13 @@ impl Snapshooter {
         }
         let registered = self
             .registries
-            .collect(image, layout, &interpreter, &threads)?;
+            .collect(
+                image,
+                layout,
+                &interpreter,
+                &threads,
+                &mut self.caches.types,
+            )?;
         faults.merge(&registered.faults);
         let mut census = read_tasks(image, layout, &mut self.caches, &registered.tasks)?;
         self.settle_unreadable(image, python, &interpreter, &threads, &mut census, faults)?;
@@ -155,7 +160,13 @@ impl Snapshooter {
         let fresh = PageImage::new(image.memory());
         let now = self
             .registries
-            .collect(&fresh, &python.layout, interpreter, threads)?;
+            .collect(
+                &fresh,
+                &python.layout,
+                interpreter,
+                threads,
+                &mut self.caches.types,
+            )?;
         let registered: FxHashSet<RemoteAddr> = now.tasks.into_iter().collect();
         for addr in std::mem::take(&mut census.unreadable) {
             if !registered.contains(&addr) {
@@ -290,7 +301,7 @@ impl Snapshooter {
             layout: &python.layout,
         };
         let mut table = LoopTable::default();
-        let mut tasks = self.task_infos(objects, view, faults);
+        let mut tasks = task_infos(view);
         for task in &tasks {
             table.count_task(task.loop_id);
         }
@@ -318,47 +329,6 @@ impl Snapshooter {
         tasks.sort_by_key(|task| rank.get(&task.loop_id).copied());
         snapshot.loops.extend(loops);
         snapshot.tasks.extend(tasks);
-    }
-
-    fn task_infos(
-        &mut self,
-        objects: Objects<'_>,
-        view: &InterpreterView,
-        faults: &mut Faults,
-    ) -> Vec<TaskInfo> {
-        let records = &view.census.records;
-        let edges = await_edges(objects, &mut self.caches, records);
-        faults.add_many(FaultKind::TaskTorn, edges.unreadable);
-        let mut infos = Vec::with_capacity(records.len());
-        for record in records {
-            let id = record.id();
-            let step = view.steps.get(&id.0);
-            let state = match (step, &record.leaf) {
-                (Some(_), _) => TaskState::Running,
-                (None, Some(leaf)) if !leaf.done => TaskState::Waiting,
-                _ => TaskState::Runnable,
-            };
-            let waited = edges.awaits.get(&id).cloned().unwrap_or_default();
-            infos.push(TaskInfo {
-                id,
-                name: record.name.clone(),
-                class: record.fields.class.clone(),
-                loop_id: record.loop_id(),
-                state,
-                cancelling: record.fields.cancelling,
-                coroutine_stack: step
-                    .map_or_else(|| record.chain.clone(), |step| step.coroutines.clone()),
-                sync_stack: step.map_or_else(|| Arc::from([]), |step| step.sync.clone()),
-                awaited_by: edges.awaited_by.get(&id).cloned().unwrap_or_default(),
-                waits_on: if state == TaskState::Waiting {
-                    waits_on(objects, &mut self.caches, record, waited)
-                } else {
-                    None
-                },
-                torn: record.torn,
-            });
-        }
-        infos
     }
 
     fn thread_info(
@@ -408,4 +378,37 @@ impl InterpreterView {
         let record = &self.census.records[at];
         record.is_executing() && !self.steps.contains_key(&record.fields.addr)
     }
+}
+
+fn task_infos(view: &InterpreterView) -> Vec<TaskInfo> {
+    let records = &view.census.records;
+    let mut edges = await_edges(records);
+    let describe = |record: &TaskRecord| {
+        let id = record.id();
+        let step = view.steps.get(&id.0);
+        let state = match (step, &record.leaf) {
+            (Some(_), _) => TaskState::Running,
+            (None, Some(leaf)) if !leaf.done => TaskState::Waiting,
+            _ => TaskState::Runnable,
+        };
+        let tasks = edges.awaits.remove(&id).unwrap_or_default();
+        let waits_on = record.waits_on.clone();
+        TaskInfo {
+            id,
+            name: record.name.clone(),
+            class: record.fields.class.clone(),
+            loop_id: record.loop_id(),
+            state,
+            cancelling: record.fields.cancelling,
+            coroutine_stack: step
+                .map_or_else(|| record.chain.clone(), |step| step.coroutines.clone()),
+            sync_stack: step.map_or_else(|| Arc::from([]), |step| step.sync.clone()),
+            awaited_by: edges.awaited_by.remove(&id).unwrap_or_default(),
+            waits_on: waits_on
+                .filter(|_| state == TaskState::Waiting)
+                .map(|waits_on| WaitsOn { tasks, ..waits_on }),
+            torn: record.torn,
+        }
+    };
+    records.iter().map(describe).collect()
 }

@@ -6,10 +6,12 @@
 use std::sync::Arc;
 
 use asyncspy_model::stack::Chain;
-use asyncspy_model::{LoopId, RemoteAddr, TaskId};
+use asyncspy_model::{LoopId, RemoteAddr, TaskId, WaitsOn};
 use rustc_hash::FxHashSet;
 
 use super::Caches;
+use super::edges::{TaskEdges, edges_of};
+use super::wait_kind::waits_on;
 use super::chain::{GeneratorState, MAX_CHAIN, Place, read_link, read_place};
 use crate::layout::Layout;
 use crate::python::frame::RawFrame;
@@ -68,6 +70,10 @@ pub struct TaskRecord {
     pub state: Option<GeneratorState>,
     /// The kind and class of what it waits for.
     pub leaf: Option<Leaf>,
+    /// What it waits in, but for the tasks; `None` unless it waits.
+    pub waits_on: Option<WaitsOn>,
+    /// Who awaits it and whom it awaits.
+    pub edges: TaskEdges,
     /// True if it could not be read as of one moment.
     pub torn: bool,
 }
@@ -224,7 +230,7 @@ impl TaskRecord {
         places.reverse();
         let mut inner_frames = chain.frames[inner..].to_vec();
         inner_frames.reverse();
-        Ok(Some(Self {
+        let mut record = Self {
             kind: caches.types.kind_of(objects, addr),
             fields,
             name,
@@ -233,8 +239,13 @@ impl TaskRecord {
             inner_frames,
             state: chain.state,
             leaf,
+            waits_on: None,
+            edges: TaskEdges::default(),
             torn: false,
-        }))
+        };
+        record.waits_on = waits_on(objects, caches, &record);
+        record.edges = edges_of(objects, caches, &record)?;
+        Ok(Some(record))
     }
 
     /// Reads a task that may change meanwhile, by itself, until two reads agree; `None` if it

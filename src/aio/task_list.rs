@@ -23,7 +23,10 @@ const BATCH: usize = 256;
 const MAX_NODES: usize = 1 << 22;
 
 /// How often a node is read again before it counts as gone.
-const NODE_ATTEMPTS: usize = 3;
+const NODE_ATTEMPTS: usize = 16;
+
+/// How often a head whose list makes no sense is tried again.
+const HEAD_ATTEMPTS: usize = 64;
 
 /// The nodes of one list.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -119,7 +122,11 @@ impl<'a> Walk<'a> {
 
     fn run(mut self) -> Result<WalkedList, MemoryError> {
         let bound = 10_000 + 4 * self.guess.len();
+        let mut barren = 0;
         for _ in 0..bound {
+            if barren > HEAD_ATTEMPTS {
+                break;
+            }
             let here = *self.path.last().unwrap_or(&self.head);
             match self.look(here)? {
                 Look::Before(node) if node == self.head => {
@@ -130,8 +137,8 @@ impl<'a> Walk<'a> {
                 Look::Gone if self.path.len() > 1 => {
                     self.path.pop();
                 }
-                // The head itself is not a list: its thread has ended.
-                Look::Gone => return Ok(self.found),
+                // Its end changes all the time, or its thread has ended.
+                Look::Gone => barren += 1,
             }
             if self.found.nodes.len() > MAX_NODES {
                 break;

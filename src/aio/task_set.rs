@@ -5,6 +5,7 @@ use asyncspy_model::RemoteAddr;
 
 use crate::layout::Layout;
 use crate::python::object::{Objects, SetHead, set_slot};
+use crate::python::types::{TypeCache, TypeKind};
 use crate::target::image::PageImage;
 use crate::target::memory::{MemoryError, ProcessMemory};
 
@@ -71,6 +72,7 @@ fn same_table(before: SetHead, after: SetHead) -> bool {
 pub fn read_weak_set(
     image: &PageImage<'_>,
     layout: &Layout,
+    types: &mut TypeCache,
     addr: RemoteAddr,
 ) -> Result<ReadSet, MemoryError> {
     let objects = Objects {
@@ -82,13 +84,16 @@ pub fn read_weak_set(
         .ok_or(MemoryError::implausible(addr, "a WeakSet"))?;
     let set = read_set(image.memory(), layout, data)?;
     image.prefetch(set.members.iter().map(|weakref| (*weakref, 24)))?;
-    // A weak reference that cannot be read, or is null, died with its task.
-    let members = set
-        .members
-        .iter()
-        .filter_map(|weakref| objects.weakref_target(*weakref).ok())
-        .filter(|target| !target.is_null())
-        .collect();
+    // What is no weak reference any more, or refers to nothing, died with its task.
+    let living = |weakref: &RemoteAddr| {
+        if types.kind_of(objects, *weakref) != TypeKind::WeakRef {
+            return None;
+        }
+        let target = objects.weakref_target(*weakref).ok()?;
+        let dead = target.is_null() || types.kind_of(objects, target) == TypeKind::None;
+        (!dead).then_some(target)
+    };
+    let members = set.members.iter().filter_map(living).collect();
     Ok(ReadSet {
         members,
         proven: set.proven,

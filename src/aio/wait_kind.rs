@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use asyncspy_model::{Location, TaskId, WaitsOn};
+use asyncspy_model::{Location, WaitsOn};
 
 use super::Caches;
 use super::awaits::callbacks;
@@ -20,13 +20,12 @@ pub fn is_asyncio_file(file: &str) -> bool {
     parts.next() == Some("asyncio")
 }
 
-/// What a waiting task waits on; `None` when it does not wait.
+/// What a waiting task waits on, without the tasks; `None` when it does not wait.
 #[must_use]
 pub fn waits_on(
     objects: Objects<'_>,
     caches: &mut Caches,
     record: &TaskRecord,
-    tasks: Vec<TaskId>,
 ) -> Option<WaitsOn> {
     let leaf = record.leaf.as_ref().filter(|leaf| !leaf.done)?;
     let kind = match asyncio_call(&record.chain) {
@@ -44,7 +43,7 @@ pub fn waits_on(
     Some(WaitsOn {
         kind,
         leaf: leaf.class.clone(),
-        tasks,
+        tasks: Vec::new(),
         detail,
     })
 }

@@ -1,20 +1,13 @@
-//! Chains of frames.
-//!
-//! A chain is only a claim until it is proven: [`read_thread_frames`] reads it, reads again what
-//! decided it, and compares.
+//! One frame, as it lies in memory, and its local variables.
 
 use asyncspy_model::RemoteAddr;
 
 use super::object::Objects;
-use crate::layout::{FrameEntry, FrameOwner, GeneratorFrame, Instruction, Layout};
-use crate::target::image::PageImage;
-use crate::target::memory::{Fields, MemoryError, MemoryView, MemoryViewExt};
+use crate::layout::{FrameOwner, GeneratorFrame, Instruction, Layout};
+use crate::target::memory::{Fields, MemoryError, MemoryViewExt};
 
 /// Deepest stack that is followed. Python's own limit is 1000 by default.
 pub const MAX_FRAMES: usize = 20_000;
-
-/// How often a chain that changes is tried again.
-const ATTEMPTS: usize = 6;
 
 /// One frame, as it lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,110 +103,6 @@ pub struct FrameChain {
     /// True if the chain is proven: it ends where a thread's first frame is, and what it is made
     /// of was the same when it was read again.
     pub proven: bool,
-}
-
-/// The innermost frame of a thread; null when it runs no Python code.
-///
-/// # Errors
-/// As [`MemoryView::read`].
-pub fn innermost_frame(
-    objects: Objects<'_>,
-    thread: RemoteAddr,
-) -> Result<RemoteAddr, MemoryError> {
-    match objects.layout.thread.frame {
-        FrameEntry::Direct(offset) => objects.view.read_ptr(thread.offset(offset)),
-        FrameEntry::CFrame { offset, current } => {
-            let cframe = objects.view.read_ptr(thread.offset(offset))?;
-            if cframe.is_null() {
-                return Ok(cframe);
-            }
-            objects.view.read_ptr(cframe.offset(current))
-        }
-    }
-}
-
-/// Follows a chain from its innermost frame. `proven` says only that it ended where a chain
-/// must end; the caller compares with a second read.
-#[must_use]
-pub fn walk_frames(view: &dyn MemoryView, layout: &Layout, innermost: RemoteAddr) -> FrameChain {
-    let mut chain = FrameChain::default();
-    let mut at = innermost;
-    let mut bytes = [0; 128];
-    let size = (layout.frame.size as usize).min(bytes.len());
-    while !at.is_null() && chain.frames.len() < MAX_FRAMES {
-        if view.read(at, &mut bytes[..size]).is_err() {
-            return chain;
-        }
-        let frame = RawFrame::decode(layout, at, &bytes[..size]);
-        at = frame.previous;
-        chain.frames.push(frame);
-    }
-    // A coroutine that has just been suspended has no calling frame: a chain that ends at one
-    // was torn off its thread while it was read.
-    let ends_at_thread = chain
-        .frames
-        .last()
-        .is_none_or(|last| !matches!(last.owner, Owner::Generator(_)));
-    chain.proven = at.is_null() && ends_at_thread;
-    chain
-}
-
-/// Reads the chain of a thread that may run meanwhile. When it never comes out the same twice,
-/// the outer frames that two reads agree on are returned, not proven.
-///
-/// # Errors
-/// [`MemoryError::Gone`], [`MemoryError::Denied`]; or as [`MemoryView::read`] when the thread
-/// state itself cannot be read.
-pub fn read_thread_frames(
-    image: &PageImage<'_>,
-    layout: &Layout,
-    thread: RemoteAddr,
-) -> Result<FrameChain, MemoryError> {
-    let mut best = FrameChain::default();
-    for _ in 0..ATTEMPTS {
-        let first = read_once(image, layout, thread)?;
-        let second = read_once(image, layout, thread)?;
-        if first.proven && first == second {
-            return Ok(first);
-        }
-        let common = common_outer_frames(&first, &second);
-        if common.frames.len() > best.frames.len() {
-            best = common;
-        }
-    }
-    Ok(best)
-}
-
-fn read_once(
-    image: &PageImage<'_>,
-    layout: &Layout,
-    thread: RemoteAddr,
-) -> Result<FrameChain, MemoryError> {
-    let fresh = PageImage::new(image.memory());
-    let objects = Objects {
-        view: &fresh,
-        layout,
-    };
-    let innermost = innermost_frame(objects, thread)?;
-    Ok(walk_frames(&fresh, layout, innermost))
-}
-
-/// The outer frames that two reads of one thread agree on; the innermost of these may be at
-/// another instruction.
-fn common_outer_frames(first: &FrameChain, second: &FrameChain) -> FrameChain {
-    let mut frames: Vec<RawFrame> = first
-        .frames
-        .iter()
-        .rev()
-        .zip(second.frames.iter().rev())
-        .take_while(|(a, b)| a.addr == b.addr && a.code == b.code)
-        .map(|(a, _)| *a)
-        .collect();
-    frames.reverse();
-    FrameChain {
-        frames,
-        proven: false,
-    }
 }
 
 /// The value of a local variable's slot; null when the variable is unset.

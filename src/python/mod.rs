@@ -4,7 +4,7 @@
 //! - [`object`]: strings, numbers, containers, instance attributes.
 //! - [`types`]: telling what kind of object lies at an address.
 //! - [`code`]: code objects and their line tables.
-//! - [`frame`]: chains of frames.
+//! - [`frame`]: frames; [`stack`]: the stack of a running thread, proven.
 //! - [`thread`]: interpreters, threads, the GIL, the garbage collector.
 //! - [`locals`]: local variables as short texts.
 
@@ -13,6 +13,7 @@ pub mod code;
 pub mod frame;
 pub mod locals;
 pub mod object;
+pub mod stack;
 pub mod thread;
 pub mod types;
 

@@ -87,7 +87,7 @@ mod tests {
             "<title>Client.post (payments/client.py:118) (1,240 ms, 77.02%)</title>",
             "<title>render (shop/report.py:57) (310 ms, 19.25%)</title>",
             "asyncspy: what held the loops",
-            "pid 4242, Python 3.12.1, 1 min 02 s of busy time at 100 Hz: 6150 samples, 3 late, \
+            "pid 4242, Python 3.12.1, mode busy, 100 Hz for 1 min 02 s: 6150 samples, 3 late, \
              1 skipped, 2 torn, /usr/bin/python3 -m shop --port 8000",
         ] {
             assert!(svg.contains(part), "{part}");

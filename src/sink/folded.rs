@@ -32,33 +32,35 @@ pub(super) fn folded_lines(profile: &Profile, options: LabelOptions) -> Vec<Stri
         }
         let frames = stack.iter().map(|label| {
             let name = names.entry(label);
-            name.or_insert_with(|| frame_text(label, options)).clone()
+            // The separator is not for names.
+            name.or_insert_with(|| options.frame_name(label).text().replace(';', ",").into())
+                .clone()
         });
         let total = folded.entry(frames.collect()).or_default();
         *total = total.saturating_add(*ns);
     }
-    folded
+    let lines = folded
         .iter()
-        .map(|(frames, ns)| format!("{} {ns}", frames.join(";")))
-        .collect()
+        .map(|(frames, ns)| format!("{} {ns}", unambiguous(frames.join(";"))));
+    lines.collect()
 }
 
-/// The name of a frame, free of what the format takes for its own: the separator, the `# ` of a
-/// comment, and a last word that is a number, which readers take for a second weight.
-fn frame_text(label: &FrameLabel, options: LabelOptions) -> Arc<str> {
-    let mut text = options.frame_name(label).text().replace(';', ",");
-    if text.starts_with('#') {
-        text.insert(0, '_');
-    }
-    if let Some((before, last)) = text.rsplit_once(' ') {
-        if last
-            .bytes()
+/// The stack free of what readers take for their own: the `# ` of a comment, and a last word that
+/// is a number and would be a second weight.
+fn unambiguous(mut stack: String) -> String {
+    let is_number = |text: &str| {
+        text.bytes()
             .all(|byte| byte.is_ascii_digit() || byte == b'.')
-        {
-            text = format!("{before}_{last}");
-        }
+    };
+    if let Some((before, last)) = stack.rsplit_once(' ')
+        && is_number(last)
+    {
+        stack = format!("{before}_{last}");
     }
-    text.into()
+    if stack.starts_with('#') {
+        stack.insert(0, '_');
+    }
+    stack
 }
 
 #[cfg(test)]

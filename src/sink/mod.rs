@@ -9,7 +9,8 @@
 //! Map:
 //! - [`escape`], [`style`]: what every text output stands on.
 //! - [`task_table`], [`task_tree`], [`thread_dump`]: `ps`, `pstree`, `dump`.
-//! - [`json`]: the same and `watch` for scripts.
+//! - [`stall_log`], [`report_text`]: `watch`, `top` without a terminal.
+//! - [`json`]: all of these for scripts.
 //! - [`profile`], drawn by [`flame_graph`] and written by [`folded`], [`speedscope`] and
 //!   [`profile_json`]: `record`.
 
@@ -19,22 +20,29 @@ pub mod folded;
 pub mod json;
 pub mod profile;
 pub mod profile_json;
+pub mod report_text;
 pub mod speedscope;
+pub mod stall_log;
 pub mod style;
 pub mod task_table;
 pub mod task_tree;
 pub mod thread_dump;
 
 mod await_graph;
+mod branch_writer;
 mod branches;
 mod columns;
+mod grid;
 mod json_line;
 mod likeness;
 mod loop_text;
 mod place;
 mod process_text;
 mod quality_text;
+mod report_tables;
 mod short_id;
+mod stall_memory;
+mod stall_text;
 mod task_rows;
 mod units;
 
@@ -44,6 +52,10 @@ mod fixtures;
 mod profile_fixtures;
 #[cfg(test)]
 mod report_fixtures;
+#[cfg(test)]
+mod report_text_tests;
+#[cfg(test)]
+mod stall_log_tests;
 #[cfg(test)]
 mod task_table_tests;
 #[cfg(test)]

@@ -151,14 +151,14 @@ impl Profile {
         let session = &self.session;
         let rate = match session.interval_ns {
             0 => String::new(),
-            interval => format!(" at {} Hz", 1_000_000_000 / interval),
+            interval => format!(" {} Hz for", 1_000_000_000 / interval),
         };
         let text = format!(
-            "pid {}, Python {}, {} of {} time{rate}: {}, {}",
+            "pid {}, Python {}, mode {},{rate} {}: {}, {}",
             session.pid,
             escape(&session.python),
-            duration(self.duration_ns),
             escape(&self.mode),
+            duration(self.duration_ns),
             quality_text::sampling(&self.quality),
             escape(&session.command),
         );

@@ -1,15 +1,15 @@
 //! `ps`: the tasks of a process as a table, a group for each loop.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::io;
 
 use asyncspy_model::{LoopId, Snapshot, TaskInfo, TaskState};
 use regex::Regex;
 
-use super::columns::{GAP, Wish, fit};
-use super::escape::{MAX_COLUMNS, escape, escape_to, width};
+use super::escape::escape;
+use super::grid::{Cell, Column, Layout, column};
 use super::loop_text::write_heading;
-use super::place::{chain, place};
 use super::process_text::{TasksById, write_incomplete, write_process};
 use super::short_id;
 use super::style::{LineWriter, Role, Style};
@@ -56,13 +56,17 @@ pub fn write_task_table(
         );
         lines.plain(&text)?;
     }
-    let layout = Layout::new(snapshot, &groups, options.width);
+    let id_digits = match options.width {
+        WIDE.. => short_id::FULL,
+        _ => short_id::digits(snapshot),
+    };
+    let table = Table::new(&groups, id_digits, options.width);
     for loop_info in &snapshot.loops {
         lines.line("")?;
         write_heading(lines, snapshot, &tasks, loop_info)?;
-        write_rows(lines, &layout, groups.of(loop_info.id))?;
+        table.write_rows(lines, loop_info.id)?;
     }
-    write_strays(lines, snapshot, &groups, &layout)?;
+    write_strays(lines, snapshot, &groups, &table)?;
     if snapshot.loops.is_empty() && snapshot.tasks.is_empty() {
         lines.plain("no event loop and no task was found")?;
     }
@@ -81,7 +85,7 @@ fn write_strays(
     lines: &mut LineWriter<'_>,
     snapshot: &Snapshot,
     groups: &Groups<'_>,
-    layout: &Layout,
+    table: &Table<'_>,
 ) -> io::Result<()> {
     let known: HashSet<LoopId> = snapshot.loops.iter().map(|info| info.id).collect();
     for id in groups.order.iter().filter(|id| !known.contains(id)) {
@@ -90,7 +94,7 @@ fn write_strays(
             Role::Warning,
             &format!("tasks of loop {id}, which could not be read"),
         )?;
-        write_rows(lines, layout, groups.of(*id))?;
+        table.write_rows(lines, *id)?;
     }
     Ok(())
 }
@@ -137,157 +141,83 @@ impl<'a> Groups<'a> {
             folded,
         }
     }
-
-    fn of(&self, id: LoopId) -> &[Row<'a>] {
-        self.rows.get(&id).map(Vec::as_slice).unwrap_or_default()
-    }
 }
 
 /// The columns, in their order on the line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Column {
-    Id,
-    Name,
-    State,
-    Wait,
-    Where,
-    Chain,
-}
-
-impl Column {
-    const ALL: [Self; 6] = [
-        Self::Id,
-        Self::Name,
-        Self::State,
-        Self::Wait,
-        Self::Where,
-        Self::Chain,
-    ];
-
-    const fn title(self) -> &'static str {
-        match self {
-            Self::Id => "ID",
-            Self::Name => "TASK",
-            Self::State => "STATE",
-            Self::Wait => "WAITS FOR",
-            Self::Where => "WHERE",
-            Self::Chain => "CHAIN",
-        }
-    }
-
-    /// Least legible width, head start when all shrink, and the rank by which it is dropped.
-    const fn limits(self) -> (usize, usize, u8) {
-        match self {
-            Self::Id => (16, 0, 3),
-            Self::Name => (10, 2, 0),
-            Self::State => (11, 0, 0),
-            Self::Wait => (9, 0, 1),
-            Self::Where => (14, 5, 0),
-            Self::Chain => (12, 0, 2),
-        }
-    }
-}
-
-/// The width of each column, the same for every loop so that the eye can run down the page.
-struct Layout {
-    widths: Vec<Option<usize>>,
-    id_digits: usize,
-}
-
-impl Layout {
-    fn new(snapshot: &Snapshot, groups: &Groups<'_>, width_limit: usize) -> Self {
-        let id_digits = match width_limit {
-            WIDE.. => short_id::FULL,
-            _ => short_id::digits(snapshot),
-        };
-        let rows = || groups.rows.values().flatten();
-        let wishes = Column::ALL.map(|column| {
-            let content = rows().map(|row| width(&cell(row, column, MAX_COLUMNS, id_digits)));
-            let widest = content.max().unwrap_or(0);
-            let (min, head_start, drop_rank) = column.limits();
-            Wish {
-                min,
-                natural: widest.max(column.title().len()),
-                head_start,
-                drop_rank,
-            }
-        });
-        Self {
-            widths: fit(&wishes, width_limit),
-            id_digits,
-        }
-    }
-
-    /// The columns that are shown, with their widths.
-    fn columns(&self) -> impl Iterator<Item = (Column, usize)> {
-        let pairs = Column::ALL.into_iter().zip(&self.widths);
-        pairs.filter_map(|(column, width)| width.map(|width| (column, width)))
-    }
-}
+const COLUMNS: [Column; 6] = [
+    column("ID", 16, 0, 3),
+    column("TASK", 10, 2, 0),
+    column("STATE", 11, 0, 0),
+    column("WAITS FOR", 9, 0, 1),
+    column("WHERE", 14, 5, 0),
+    column("CHAIN", 12, 0, 2),
+];
 
 /// From this width on an id is written in full.
 const WIDE: usize = 120;
 
-fn cell(row: &Row<'_>, column: Column, columns: usize, id_digits: usize) -> String {
-    let cut = |text: &str| escape_to(text, columns).into_owned();
-    match column {
-        Column::Id => short_id::text(row.task.id, id_digits),
-        Column::Name if row.count > 1 => cut(&format!("{}x {}", row.count, escape(&row.name))),
-        Column::Name => cut(&row.name),
-        Column::State => state_text(row.task),
-        Column::Wait if row.wait.is_empty() => "-".to_owned(),
-        Column::Wait => cut(&row.wait),
-        Column::Where => match row.task.user_location() {
-            Some(location) => place(location, columns),
-            None => "?".to_owned(),
-        },
-        Column::Chain => chain(&row.task.coroutine_stack, columns),
-    }
+fn cells<'a>(row: &'a Row<'_>, id_digits: usize) -> Vec<Cell<'a>> {
+    let name = match row.count {
+        1 => Cow::Borrowed(&*row.name),
+        count => Cow::Owned(format!("{count}x {}", row.name)),
+    };
+    let wait = if row.wait.is_empty() { "-" } else { &row.wait };
+    vec![
+        Cell::Text(short_id::text(row.task.id, id_digits).into()),
+        Cell::Text(name),
+        Cell::Text(state_text(row.task).into()),
+        Cell::Text(wait.into()),
+        Cell::Place(row.task.user_location()),
+        Cell::Chain(&row.task.coroutine_stack),
+    ]
 }
 
-fn write_rows(lines: &mut LineWriter<'_>, layout: &Layout, rows: &[Row<'_>]) -> io::Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let titles = layout
-        .columns()
-        .map(|(column, columns)| (column.title().to_owned(), columns));
-    let titles = join(titles, lines.width);
-    lines.painted(Role::Heading, &titles)?;
-    for row in rows {
-        let cells = layout
-            .columns()
-            .map(|(column, columns)| (cell(row, column, columns, layout.id_digits), columns));
-        let text = join(cells, lines.width);
-        let shown = match row_role(row.task) {
-            Some(role) => lines.style.paint(role, &text),
-            None => text,
+/// One row of the table as it is written.
+struct Line<'a> {
+    cells: Vec<Cell<'a>>,
+    role: Option<Role>,
+}
+
+/// The rows of every loop, in columns of the same width, so that the eye can run down the page.
+struct Table<'a> {
+    layout: Layout,
+    lines: HashMap<LoopId, Vec<Line<'a>>>,
+}
+
+impl<'a> Table<'a> {
+    fn new(groups: &'a Groups<'_>, id_digits: usize, width: usize) -> Self {
+        let line = |row: &'a Row<'_>| Line {
+            cells: cells(row, id_digits),
+            role: row_role(row.task),
         };
-        lines.line(&shown)?;
+        let lines: HashMap<LoopId, Vec<Line<'a>>> = groups
+            .rows
+            .iter()
+            .map(|(id, rows)| (*id, rows.iter().map(line).collect()))
+            .collect();
+        let all = lines.values().flatten().map(|line| &*line.cells);
+        Self {
+            layout: Layout::new(&COLUMNS, all, width),
+            lines,
+        }
     }
-    Ok(())
+
+    fn write_rows(&self, out: &mut LineWriter<'_>, loop_id: LoopId) -> io::Result<()> {
+        let Some(lines) = self.lines.get(&loop_id) else {
+            return Ok(());
+        };
+        self.layout.write_titles(out)?;
+        for line in lines {
+            self.layout.write_row(out, &line.cells, line.role)?;
+        }
+        Ok(())
+    }
 }
 
-fn row_role(task: &TaskInfo) -> Option<Role> {
+const fn row_role(task: &TaskInfo) -> Option<Role> {
     match task.state {
         TaskState::Running => Some(Role::Active),
         _ if task.torn => Some(Role::Warning),
         _ => None,
-    }
-}
-
-/// Cells side by side, none padded at the end of the line.
-fn join(cells: impl Iterator<Item = (String, usize)>, width_limit: usize) -> String {
-    let mut line = String::new();
-    let mut target = 0;
-    for (cell, columns) in cells {
-        let missing = usize::saturating_sub(target, width(&line));
-        line.extend(std::iter::repeat_n(' ', missing));
-        line.push_str(&escape_to(&cell, columns));
-        target += columns + GAP;
-    }
-    match width(&line) > width_limit {
-        true => escape_to(&line, width_limit).into_owned(),
-        false => line,
     }
 }

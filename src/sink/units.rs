@@ -92,11 +92,6 @@ impl Moment {
         format!("{}T{}.{:09}Z", self.date(), self.clock(), self.nanosecond)
     }
 
-    /// `2026-11-22 14:03:22`.
-    pub(super) fn date_and_time(self) -> String {
-        format!("{} {}", self.date(), self.clock())
-    }
-
     fn clock(self) -> String {
         let second = self.second_of_day;
         let (hour, minute) = (second / 3600, second / 60 % 60);

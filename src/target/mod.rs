@@ -1,12 +1,14 @@
 //! The other process, no Python in it.
 //!
 //! - [`memory`]: reading its memory, live or recorded.
+//! - [`gather`]: many small reads in one call.
 //! - [`image`]: its memory page by page, fetched in bulk.
 //! - [`maps`], [`elf`]: what is mapped where, sections and symbols of the mapped files.
 //! - [`process`]: identity, command line, namespaces, clocks. [`program`]: whether it has exec'd.
 //! - [`threads`]: its threads as the kernel sees them.
 
 pub mod elf;
+pub mod gather;
 pub mod image;
 pub mod maps;
 pub mod memory;

@@ -1,0 +1,347 @@
+//! The stack of a running thread, predicted, read in one call, and proven.
+//!
+//! A thread that stalls or idles has the stack it had before. So the frames of the last stack are
+//! read again in one vectored call, twice: if they are the same both times and link up from the
+//! thread's innermost frame to its outermost, the stack stood there at the moment in between.
+//! What has moved is followed frame by frame, and the whole is proven again.
+
+use asyncspy_model::RemoteAddr;
+
+use super::frame::{FrameChain, MAX_FRAMES, Owner, RawFrame};
+use crate::layout::{FrameEntry, Layout};
+use crate::target::gather::{Gather, Wanted};
+use crate::target::memory::{MemoryError, MemoryView, MemoryViewExt, ProcessMemory, piece};
+
+/// Frames this close to each other are read as one range: a KiB costs about as much as a range.
+const NEAR: u64 = 1024;
+
+/// Deepest stack that is proven in one call: two reads of each frame fit the kernel's limit.
+const MAX_PROVEN: usize = 400;
+
+/// Reads one thread's stack again and again.
+#[derive(Debug)]
+pub struct StackReader {
+    thread: RemoteAddr,
+    /// Where the frames were last time, innermost first.
+    predicted: Vec<RemoteAddr>,
+    cframe: RemoteAddr,
+    first: Plan,
+    second: Plan,
+    chain: FrameChain,
+    previous_chain: Vec<RawFrame>,
+}
+
+/// The parts of one pass in a batch.
+#[derive(Debug, Default)]
+struct Plan {
+    entry: Option<Wanted>,
+    cframe_entry: Option<Wanted>,
+    /// For each frame the range that holds it, and its offset there.
+    frames: Vec<(usize, usize)>,
+    ranges: Vec<Wanted>,
+}
+
+/// Ranges that hold frames, in the order in which they were first met.
+fn merge_frames(frames: &[RemoteAddr], size: u64) -> (Vec<(u64, u64)>, Vec<usize>) {
+    let mut ranges: Vec<(u64, u64)> = Vec::new();
+    let mut held_by = Vec::with_capacity(frames.len());
+    for frame in frames {
+        let (start, end) = (frame.0, frame.0.saturating_add(size));
+        // Frames of the data stack lie one below the other, those of coroutines anywhere.
+        let recent = ranges.len().saturating_sub(4);
+        let near = ranges[recent..].iter().position(|(low, high)| {
+            start.saturating_add(NEAR) >= *low && end <= high.saturating_add(NEAR)
+        });
+        let at = match near {
+            Some(at) => recent + at,
+            None => {
+                ranges.push((start, end));
+                ranges.len() - 1
+            }
+        };
+        ranges[at].0 = ranges[at].0.min(start);
+        ranges[at].1 = ranges[at].1.max(end);
+        held_by.push(at);
+    }
+    (ranges, held_by)
+}
+
+impl StackReader {
+    /// A reader for the thread with this `PyThreadState`.
+    #[must_use]
+    pub fn new(thread: RemoteAddr) -> Self {
+        Self {
+            thread,
+            predicted: Vec::new(),
+            cframe: RemoteAddr::NULL,
+            first: Plan::default(),
+            second: Plan::default(),
+            chain: FrameChain::default(),
+            previous_chain: Vec::new(),
+        }
+    }
+
+    /// The thread.
+    #[must_use]
+    pub const fn thread(&self) -> RemoteAddr {
+        self.thread
+    }
+
+    /// The last stack that was read.
+    #[must_use]
+    pub const fn chain(&self) -> &FrameChain {
+        &self.chain
+    }
+
+    /// Adds the first pass over the predicted stack to a batch.
+    pub fn plan_first(&mut self, layout: &Layout, gather: &mut Gather) {
+        self.first
+            .add(layout, self.thread, self.cframe, &self.predicted, gather);
+    }
+
+    /// Adds the second pass.
+    pub fn plan_second(&mut self, layout: &Layout, gather: &mut Gather) {
+        self.second
+            .add(layout, self.thread, self.cframe, &self.predicted, gather);
+    }
+
+    /// Takes the stack out of a batch that holds both passes; true if it is proven. Otherwise
+    /// [`follow`](Self::follow) finds what has moved.
+    pub fn take(&mut self, layout: &Layout, gather: &Gather) -> bool {
+        self.chain.proven = false;
+        self.chain.frames.clear();
+        let entries = (
+            self.first.innermost(layout, gather, self.cframe),
+            self.second.innermost(layout, gather, self.cframe),
+        );
+        let (Some(before), Some(after)) = entries else {
+            return false;
+        };
+        // What was called may have returned meanwhile, and what has returned may have been called
+        // again: the frames that were there both times stood alone at one of the two moments.
+        let position = |entry| match self.predicted.iter().position(|addr| *addr == entry) {
+            None if entry.is_null() => Some(self.predicted.len()),
+            position => position,
+        };
+        let (Some(one), Some(two)) = (position(before), position(after)) else {
+            return false;
+        };
+        let innermost = one.max(two);
+        for (at, addr) in self.predicted.iter().enumerate().skip(innermost) {
+            let read = |plan: &Plan| {
+                Some(RawFrame::decode(layout, *addr, plan.frame(layout, gather, at)?))
+            };
+            let (Some(one), Some(two)) = (read(&self.first), read(&self.second)) else {
+                return false;
+            };
+            let next = self.predicted.get(at + 1).copied();
+            let linked = two.previous == next.unwrap_or(RemoteAddr::NULL);
+            if !linked || !same_frame(&one, &two, at == innermost) {
+                return false;
+            }
+            self.chain.frames.push(two);
+        }
+        self.chain.proven = ends_at_thread(&self.chain.frames);
+        self.chain.proven
+    }
+
+    /// Finds the stack of a thread that does not stand where it was predicted, and proves it;
+    /// after the last attempt the outer frames that two reads agree on are kept, not proven.
+    ///
+    /// # Errors
+    /// [`MemoryError::Gone`] and [`MemoryError::Denied`] only.
+    pub fn follow(
+        &mut self,
+        memory: &dyn ProcessMemory,
+        layout: &Layout,
+        gather: &mut Gather,
+        attempts: usize,
+    ) -> Result<(), MemoryError> {
+        let mut stable: Vec<RawFrame> = Vec::new();
+        for attempt in 0..attempts {
+            self.walk(memory, layout, gather)?;
+            gather.clear();
+            self.plan_first(layout, gather);
+            self.plan_second(layout, gather);
+            gather.run(memory)?;
+            let walked = std::mem::take(&mut self.previous_chain);
+            if self.predicted.len() <= MAX_PROVEN && self.take(layout, gather) {
+                self.previous_chain = walked;
+                return Ok(());
+            }
+            if attempt > 0 {
+                stable = longest(stable, common_outer(&walked, &self.chain.frames));
+            }
+            self.chain.frames.clone_from(&walked);
+            self.previous_chain = walked;
+        }
+        self.chain.frames = stable;
+        self.chain.proven = false;
+        Ok(())
+    }
+
+    /// Follows the chain frame by frame, with what the last batch has already read, and makes it
+    /// the prediction.
+    fn walk(
+        &mut self,
+        memory: &dyn ProcessMemory,
+        layout: &Layout,
+        gather: &Gather,
+    ) -> Result<(), MemoryError> {
+        let known = |addr: RemoteAddr| {
+            let at = self.predicted.iter().position(|known| *known == addr)?;
+            let bytes = self.second.frame(layout, gather, at)?;
+            Some(RawFrame::decode(layout, addr, bytes))
+        };
+        let mut walked = std::mem::take(&mut self.previous_chain);
+        walked.clear();
+        let view = memory.as_view();
+        let (cframe, mut at) = entry(view, layout, self.thread)?;
+        self.cframe = cframe;
+        let mut bytes = [0; 128];
+        let bytes = &mut bytes[..(layout.frame.size as usize).min(128)];
+        // What is torn may lead in circles: a frame met again at the next power of two ends it.
+        let mut landmark = at;
+        while !at.is_null() && walked.len() < MAX_FRAMES {
+            let frame = match known(at) {
+                Some(frame) => frame,
+                None => {
+                    if memory.gather(&[piece(at, bytes.len())], bytes)? < bytes.len() {
+                        break;
+                    }
+                    RawFrame::decode(layout, at, bytes)
+                }
+            };
+            at = frame.previous;
+            walked.push(frame);
+            if at == landmark {
+                break;
+            }
+            if walked.len().is_power_of_two() {
+                landmark = at;
+            }
+        }
+        self.predicted.clear();
+        self.predicted.extend(walked.iter().map(|frame| frame.addr));
+        self.previous_chain = walked;
+        Ok(())
+    }
+}
+
+impl Plan {
+    fn add(
+        &mut self,
+        layout: &Layout,
+        thread: RemoteAddr,
+        cframe: RemoteAddr,
+        frames: &[RemoteAddr],
+        gather: &mut Gather,
+    ) {
+        self.frames.clear();
+        self.cframe_entry = None;
+        self.entry = Some(match layout.thread.frame {
+            FrameEntry::Direct(offset) => gather.want(thread.offset(offset), 8),
+            FrameEntry::CFrame { offset, current } => {
+                if !cframe.is_null() {
+                    self.cframe_entry = Some(gather.want(cframe.offset(current), 8));
+                }
+                gather.want(thread.offset(offset), 8)
+            }
+        });
+        let count = frames.len().min(MAX_PROVEN);
+        let (ranges, held_by) = merge_frames(&frames[..count], layout.frame.size);
+        self.ranges.clear();
+        for (start, end) in &ranges {
+            let len = (end - start) as usize;
+            self.ranges.push(gather.want(RemoteAddr(*start), len));
+        }
+        let places = held_by.iter().zip(frames);
+        self.frames
+            .extend(places.map(|(range, addr)| (*range, (addr.0 - ranges[*range].0) as usize)));
+    }
+
+    /// The bytes of a frame; `None` if it could not be read.
+    fn frame<'g>(&self, layout: &Layout, gather: &'g Gather, at: usize) -> Option<&'g [u8]> {
+        let (range, offset) = *self.frames.get(at)?;
+        gather.part(*self.ranges.get(range)?, offset, layout.frame.size as usize)
+    }
+
+    /// The innermost frame, as this pass saw it; `None` when it is not where it was.
+    fn innermost(
+        &self,
+        layout: &Layout,
+        gather: &Gather,
+        cframe: RemoteAddr,
+    ) -> Option<RemoteAddr> {
+        let entry = gather.fields(self.entry?)?.ptr(0);
+        match layout.thread.frame {
+            FrameEntry::Direct(_) => Some(entry),
+            FrameEntry::CFrame { .. } if entry.is_null() => Some(entry),
+            FrameEntry::CFrame { .. } => {
+                let inside = gather.fields(self.cframe_entry?)?.ptr(0);
+                (entry == cframe).then_some(inside)
+            }
+        }
+    }
+}
+
+/// The thread's C frame, where there is one, and its innermost frame.
+fn entry(
+    view: &dyn MemoryView,
+    layout: &Layout,
+    thread: RemoteAddr,
+) -> Result<(RemoteAddr, RemoteAddr), MemoryError> {
+    let or_null = |read: Result<RemoteAddr, MemoryError>| match read {
+        Err(error) if error.is_final() => Err(error),
+        other => Ok(other.unwrap_or(RemoteAddr::NULL)),
+    };
+    match layout.thread.frame {
+        FrameEntry::Direct(offset) => {
+            let frame = or_null(view.read_ptr(thread.offset(offset)))?;
+            Ok((RemoteAddr::NULL, frame))
+        }
+        FrameEntry::CFrame { offset, current } => {
+            let cframe = or_null(view.read_ptr(thread.offset(offset)))?;
+            if cframe.is_null() {
+                return Ok((cframe, cframe));
+            }
+            let frame = or_null(view.read_ptr(cframe.offset(current)))?;
+            Ok((cframe, frame))
+        }
+    }
+}
+
+/// The innermost frame's position moves with each instruction, the others' only when what they
+/// call returns.
+fn same_frame(one: &RawFrame, two: &RawFrame, innermost: bool) -> bool {
+    one.code == two.code
+        && one.previous == two.previous
+        && one.owner == two.owner
+        && (innermost || one.instruction == two.instruction)
+}
+
+/// A coroutine that has just been suspended has no calling frame: a chain that ends at one was
+/// torn off its thread.
+fn ends_at_thread(frames: &[RawFrame]) -> bool {
+    frames.last().is_none_or(|last| {
+        last.previous.is_null() && !matches!(last.owner, Owner::Generator(_))
+    })
+}
+
+/// The outer frames that two reads agree on.
+fn common_outer(one: &[RawFrame], two: &[RawFrame]) -> Vec<RawFrame> {
+    if !ends_at_thread(one) || !ends_at_thread(two) {
+        return Vec::new();
+    }
+    let pairs = one.iter().rev().zip(two.iter().rev());
+    let mut frames: Vec<RawFrame> = pairs
+        .take_while(|(a, b)| a.addr == b.addr && a.code == b.code && a.owner == b.owner)
+        .map(|(a, _)| *a)
+        .collect();
+    frames.reverse();
+    frames
+}
+
+fn longest(one: Vec<RawFrame>, two: Vec<RawFrame>) -> Vec<RawFrame> {
+    if two.len() > one.len() { two } else { one }
+}

@@ -1,0 +1,91 @@
+//! Runs the live view on a made-up service whose loop stalls three seconds in every ten.
+//!
+//! `cargo run -p asyncspy-tui --example sample_report [-- --ascii | --tasks N | --exit-after S |
+//! --panic-after S]`
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use asyncspy_model::Location;
+use asyncspy_model::report::Report;
+use asyncspy_model::sample::EndReason;
+use asyncspy_tui::{Backend, Options, Save};
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+/// The made-up service.
+struct Sample {
+    started: Instant,
+    tasks: Option<Report>,
+    exit_after: Option<Duration>,
+    panic_after: Option<Duration>,
+    over: bool,
+}
+
+impl Backend for Sample {
+    fn latest(&mut self) -> Option<Arc<Report>> {
+        if self.over {
+            return None;
+        }
+        let passed = self.started.elapsed();
+        assert!(
+            self.panic_after.is_none_or(|after| passed < after),
+            "asked to panic"
+        );
+        let ms = u64::try_from(passed.as_millis()).unwrap_or(0);
+        let mut report = support::report_at(120_000 + ms);
+        if let Some(tasks) = &self.tasks {
+            report.snapshot.clone_from(&tasks.snapshot);
+            report.task_history.clone_from(&tasks.task_history);
+        }
+        if self.exit_after.is_some_and(|after| passed >= after) {
+            self.over = true;
+            report.ended = Some(EndReason::TargetExited);
+        }
+        Some(Arc::new(report))
+    }
+
+    fn reset(&mut self) {
+        self.started = Instant::now();
+    }
+
+    fn save(&mut self, what: Save) -> Result<String, String> {
+        match what {
+            Save::Dump => Ok("/tmp/dump-4242.txt".into()),
+            Save::FlameGraph => Ok("/tmp/flame-4242.svg".into()),
+            Save::Json => Err("/tmp/report-4242.json: no space left on device".into()),
+        }
+    }
+
+    fn source_line(&mut self, location: &Location) -> Option<String> {
+        support::source_line(location)
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let number = |name: &str| -> Option<u64> {
+        let position = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(position + 1)?.parse().ok()
+    };
+    let mut sample = Sample {
+        started: Instant::now(),
+        tasks: number("--tasks").map(support::many_tasks),
+        exit_after: number("--exit-after").map(Duration::from_secs),
+        panic_after: number("--panic-after").map(Duration::from_secs),
+        over: false,
+    };
+    let ascii = arguments.iter().any(|argument| argument == "--ascii");
+    let options = Options {
+        ascii,
+        ..Options::default()
+    };
+    match asyncspy_tui::run(&mut sample, &options) {
+        Ok(exit) => println!("{exit:?}"),
+        Err(error) => {
+            eprintln!("{error}");
+            std::process::exit(1);
+        }
+    }
+}
