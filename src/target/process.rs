@@ -48,15 +48,15 @@ impl ProcessFacts {
     /// # Errors
     /// Each variant of [`ProcessError`], as it says.
     pub fn read(pid: i32) -> Result<Self, ProcessError> {
-        let stat = fs::read(format!("/proc/{pid}/stat"))
-            .map_err(|_| ProcessError::NoSuchProcess(pid))?;
+        let stat =
+            fs::read(format!("/proc/{pid}/stat")).map_err(|_| ProcessError::NoSuchProcess(pid))?;
         let (state, _) =
             super::threads::parse_stat(&stat).ok_or(ProcessError::NoSuchProcess(pid))?;
         if matches!(state, 'Z' | 'X') {
             return Err(ProcessError::Zombie(pid));
         }
-        let process = remoteprocess::Process::new(pid)
-            .map_err(|_| ProcessError::NoSuchProcess(pid))?;
+        let process =
+            remoteprocess::Process::new(pid).map_err(|_| ProcessError::NoSuchProcess(pid))?;
         let command = process.cmdline().unwrap_or_default().join(" ");
         let exe = match fs::read_link(format!("/proc/{pid}/exe")) {
             Ok(exe) => exe,
@@ -90,8 +90,8 @@ impl ProcessFacts {
         let Ok(stat) = fs::read(format!("/proc/{}/stat", self.pid)) else {
             return false;
         };
-        let alive = super::threads::parse_stat(&stat)
-            .is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'));
+        let alive =
+            super::threads::parse_stat(&stat).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'));
         alive && start_ticks(&stat) == Some(self.start_ticks)
     }
 
@@ -130,7 +130,9 @@ fn monotonic_shift_ns(pid: i32) -> i64 {
 }
 
 fn parse_timens_offset(text: &str) -> Option<i64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("monotonic"))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("monotonic"))?;
     let mut words = line.split_whitespace();
     let seconds: i64 = words.next()?.parse().ok()?;
     let nanoseconds: i64 = words.next()?.parse().ok()?;
@@ -167,7 +169,10 @@ mod tests {
     fn time_namespace_offsets_are_read() {
         let text = "monotonic           5  250000000\nboottime            0          0\n";
         assert_eq!(parse_timens_offset(text), Some(5_250_000_000));
-        assert_eq!(parse_timens_offset("monotonic -3 0\n"), Some(-3_000_000_000));
+        assert_eq!(
+            parse_timens_offset("monotonic -3 0\n"),
+            Some(-3_000_000_000)
+        );
         assert_eq!(parse_timens_offset(""), None);
     }
 

@@ -1,0 +1,161 @@
+//! Arguments that several commands share.
+
+use std::ffi::OsString;
+
+use clap::builder::FalseyValueParser;
+use clap::{Args, ValueEnum};
+
+use super::error::Error;
+use crate::sink::style::ColorChoice;
+
+/// The running process that a command looks at.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = true)]
+pub struct PidArgs {
+    /// Process id, decimal or 0x…
+    #[arg(value_name = "PID", value_parser = parse_pid)]
+    pid: Option<i32>,
+    /// Process id, as an option
+    #[arg(short = 'p', long = "pid", value_name = "PID", value_parser = parse_pid)]
+    #[arg(env = "ASYNCSPY_PID", hide_env = true)]
+    pid_option: Option<i32>,
+}
+
+impl PidArgs {
+    /// The process id.
+    ///
+    /// # Errors
+    /// A usage error if two different ones were given, or none.
+    pub fn pid(&self) -> Result<i32, Error> {
+        choose_pid(self.pid, self.pid_option)?.ok_or_else(|| {
+            Error::usage(
+                "no process is named",
+                "there is neither PID nor --pid",
+                "asyncspy ps 4242",
+            )
+        })
+    }
+}
+
+/// A running process, or a program to start and look at.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = true)]
+pub struct TargetArgs {
+    /// Process id, decimal or 0x…
+    #[arg(value_name = "PID", value_parser = parse_pid)]
+    #[arg(conflicts_with = "program")]
+    pid: Option<i32>,
+    /// Process id, as an option
+    #[arg(short = 'p', long = "pid", value_name = "PID", value_parser = parse_pid)]
+    #[arg(env = "ASYNCSPY_PID", hide_env = true)]
+    pid_option: Option<i32>,
+    /// Program to start and look at, with its arguments
+    #[arg(last = true, value_name = "PROGRAM")]
+    program: Vec<OsString>,
+}
+
+/// What a command looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A process that runs already.
+    Running(i32),
+    /// A program to start: its words, at least one.
+    Start(Vec<OsString>),
+}
+
+impl TargetArgs {
+    /// What to look at. A program on the command line wins over a pid of the environment.
+    ///
+    /// # Errors
+    /// A usage error if both or neither were given.
+    pub fn target(&self) -> Result<Target, Error> {
+        let from_environment = self.pid_option.is_none() || self.pid_option == environment_pid();
+        if !self.program.is_empty() && self.pid.is_none() && from_environment {
+            return Ok(Target::Start(self.program.clone()));
+        }
+        match choose_pid(self.pid, self.pid_option)? {
+            Some(pid) if self.program.is_empty() => Ok(Target::Running(pid)),
+            _ => Err(Error::usage(
+                "one process is needed",
+                "either a process id or a program to start must be given, not both",
+                "asyncspy --help",
+            )),
+        }
+    }
+}
+
+/// The positional pid wins over that of the environment; two of the command line must agree.
+fn choose_pid(positional: Option<i32>, option: Option<i32>) -> Result<Option<i32>, Error> {
+    match (positional, option) {
+        (Some(one), Some(other)) if one != other && option != environment_pid() => {
+            Err(Error::usage(
+                "one process at a time",
+                format!("both {one} and {other} were given"),
+                format!("asyncspy ps {one}"),
+            ))
+        }
+        (one, other) => Ok(one.or(other)),
+    }
+}
+
+fn environment_pid() -> Option<i32> {
+    parse_pid(&std::env::var("ASYNCSPY_PID").ok()?).ok()
+}
+
+/// A process id in decimal, or in hexadecimal behind `0x`.
+pub(super) fn parse_pid(text: &str) -> Result<i32, String> {
+    let text = text.trim();
+    let hexadecimal = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+    let pid = match hexadecimal {
+        Some(digits) => i32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    match pid {
+        Ok(pid) if pid > 0 => Ok(pid),
+        _ => Err("a process id is a positive number, such as 4242 or 0x1092".to_owned()),
+    }
+}
+
+/// How outputs look.
+#[derive(Args, Clone, Debug)]
+pub struct LookArgs {
+    /// When to colour
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
+    #[arg(env = "ASYNCSPY_COLOR", hide_env = true)]
+    pub color: ColorWhen,
+    /// Draw lines and arrows with ASCII alone
+    #[arg(long, global = true, value_parser = FalseyValueParser::new())]
+    #[arg(env = "ASYNCSPY_ASCII", hide_env = true)]
+    pub ascii: bool,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    /// On a terminal that wants it
+    #[default]
+    Auto,
+    /// Even into a pipe or a file
+    Always,
+    /// Never
+    Never,
+}
+
+impl From<ColorWhen> for ColorChoice {
+    fn from(when: ColorWhen) -> Self {
+        match when {
+            ColorWhen::Auto => Self::Auto,
+            ColorWhen::Always => Self::Always,
+            ColorWhen::Never => Self::Never,
+        }
+    }
+}
+
+/// The form for scripts.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct JsonArgs {
+    /// Write JSON, as one line
+    #[arg(long, value_parser = FalseyValueParser::new())]
+    #[arg(env = "ASYNCSPY_JSON", hide_env = true)]
+    pub json: bool,
+}
