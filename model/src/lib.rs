@@ -11,12 +11,14 @@
 //! - [`snapshot`]: a census of every thread, loop and task at one moment.
 //! - [`sample`]: what each loop did at one tick, and the [`Event`] stream made of them.
 //! - [`stall`]: a turn of a loop that outlasted the threshold, with its cause.
+//! - [`profile`]: where time went, as stacks with weights.
 //! - [`report`]: what the analysis has gathered so far, ready to be shown.
 //!
 //! Times are nanoseconds. A name that ends in `_monotonic_ns` is on the CLOCK_MONOTONIC of the
 //! machine that runs asyncspy; one that ends in `_unix_ns` is wall-clock time since the epoch.
 
 pub mod ids;
+pub mod profile;
 pub mod quality;
 pub mod report;
 pub mod sample;
@@ -25,6 +27,7 @@ pub mod stack;
 pub mod stall;
 
 pub use ids::{LoopId, RemoteAddr, StackId, TaskId, TaskIndex};
+pub use profile::{FrameLabel, Run, Timeline};
 pub use quality::{FaultKind, Faults, SamplingQuality};
 pub use sample::{Event, LoopActivity, LoopSample, Sample, TaskDefinition, Turn};
 pub use snapshot::{
