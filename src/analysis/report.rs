@@ -1,14 +1,14 @@
 //! Puts the report together.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use asyncspy_model::report::{CallTree, LoopReport, Report, f64Bits};
+use asyncspy_model::report::{LoopReport, Report, f64Bits};
 use asyncspy_model::sample::Session;
 use asyncspy_model::{LoopId, LoopInfo, Stall};
 
-use super::Analysis;
 use super::gathered::Scene;
+use super::waits::Waits;
+use super::{Analysis, Mode, Profile};
 
 impl Analysis {
     /// Everything that is known now; `None` before a session has begun.
@@ -23,14 +23,30 @@ impl Analysis {
             loops: self.loop_reports(),
             stalls: self.stalls(),
             culprits: self.gathered.ledger.culprits(),
-            hot: Vec::new(),
-            call_tree: Arc::new(CallTree::default()),
+            hot: self.gathered.holds.report(&self.definitions),
+            call_tree: self
+                .gathered
+                .call_tree
+                .get(self.now, self.gathered.time.busy()),
             snapshot: self.snapshot.clone(),
-            task_history: Arc::new(BTreeMap::new()),
+            task_history: self.gathered.history.report(),
             interruptions: self.interruptions.clone(),
             ended: self.ended,
             totals: self.gathered.ledger.totals(),
         })
+    }
+
+    /// Where the time went so far, for flame graphs. Moments are counted from the beginning of the
+    /// first session.
+    #[must_use]
+    pub fn profile(&self, mode: Mode) -> Profile {
+        if mode == Mode::Waits {
+            let waits = self.gathered.waits.as_ref();
+            return waits.map(Waits::profile).unwrap_or_default();
+        }
+        self.gathered
+            .time
+            .profile(mode, self.origin.unwrap_or_default())
     }
 
     /// The loops, busiest first.
@@ -62,8 +78,10 @@ impl Analysis {
         };
         // At the end of sampling those that went on were entered as such.
         let open = self.loops.iter().filter(|_| self.ended.is_none());
-        let mut stalls: Vec<Arc<Stall>> =
-            open.filter_map(|tracked| scene.ongoing(tracked)).collect();
+        let mut stalls: Vec<Arc<Stall>> = open
+            .filter_map(|tracked| scene.ongoing(tracked))
+            .map(|(stall, _)| stall)
+            .collect();
         stalls.sort_by_key(|stall| std::cmp::Reverse(stall.began_monotonic_ns));
         stalls.extend(self.gathered.ledger.kept().cloned());
         stalls

@@ -10,12 +10,15 @@ use super::between::Between;
 use super::conditions::Conditions;
 use super::health::Health;
 use super::meter::Meter;
+use super::paths::LoopPath;
 use super::stall_clock::{StallClock, Step};
 
 /// One loop of the target.
 #[derive(Debug)]
 pub(super) struct TrackedLoop {
     pub definition: LoopDefinition,
+    /// Where its time goes in trees.
+    pub path: LoopPath,
     pub clock: StallClock,
     pub meter: Meter,
     pub health: Health,
@@ -29,9 +32,10 @@ pub(super) struct TrackedLoop {
 
 impl TrackedLoop {
     /// A loop that no sample has shown yet.
-    pub fn new(definition: LoopDefinition, at: u64) -> Self {
+    pub fn new(definition: LoopDefinition, path: LoopPath, at: u64) -> Self {
         Self {
             definition,
+            path,
             clock: StallClock::default(),
             meter: Meter::default(),
             health: Health::default(),
