@@ -13,7 +13,7 @@ use crossterm::terminal::{
 };
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
-use ratatui::layout::Size;
+use ratatui::layout::{Rect, Size};
 use signal_hook::consts::SIGTSTP;
 use signal_hook::low_level::raise;
 
@@ -68,9 +68,13 @@ impl Screen {
         self.terminal.draw(render).map(|_| ())
     }
 
-    /// Makes the next frame write every cell.
+    /// Clears the screen and makes the next frame write every cell.
     pub(crate) fn redraw(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        // Not Terminal::clear: it asks the terminal for its cursor, and the thread that reads the
+        // keys would wait for the answer as well.
+        let size = self.terminal.size()?;
+        self.terminal
+            .resize(Rect::new(0, 0, size.width, size.height))
     }
 
     /// Gives the terminal back, stops the program as Ctrl-Z does, and takes the terminal again
