@@ -5,13 +5,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossterm::event::{Event, KeyEvent, KeyEventKind, read};
+use crossterm::event::{Event, KeyEvent, KeyEventKind, KeyModifiers, read};
 use ratatui::Frame;
 use ratatui::layout::Size;
 
 use crate::app::App;
 use crate::backend::{Backend, Error, Exit, Options};
 use crate::dispatch::Effect;
+use crate::keys::{Action, action};
 use crate::signals::Signals;
 use crate::terminal::{Screen, foreign_panic};
 
@@ -142,6 +143,9 @@ impl Loop<'_> {
             return Ok(None);
         };
         if self.plain {
+            if action(key) == Some(Action::Quit) && key.modifiers == KeyModifiers::CONTROL {
+                return Ok(Some(Exit::Quit));
+            }
             if key.kind != KeyEventKind::Release {
                 self.plain = false;
                 self.screen.hide_plain()?;
