@@ -1,17 +1,17 @@
-//! The loop: keys, signals and new reports in, frames out.
+//! The loop around what is shown: keys and signals in, frames out.
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossterm::event::{Event, KeyEvent, KeyEventKind, read};
+use crossterm::event::{Event, KeyEvent, KeyEventKind, KeyModifiers, read};
 use ratatui::Frame;
 use ratatui::layout::Size;
 
-use crate::app::App;
-use crate::backend::{Backend, Error, Exit, Options};
+use crate::backend::{Error, Exit};
 use crate::dispatch::Effect;
+use crate::keys::{Action, action};
 use crate::signals::Signals;
 use crate::terminal::{Screen, foreign_panic};
 
@@ -23,9 +23,6 @@ const SAVED_FRAMES: u32 = 5;
 
 /// How long to wait for a key before signals and data are looked at again.
 const WAIT: Duration = Duration::from_millis(50);
-
-/// Without a new report for this long the header says so.
-const SILENCE: Duration = Duration::from_secs(3);
 
 /// What is driven by the loop.
 pub(crate) trait Stage {
@@ -39,17 +36,6 @@ pub(crate) trait Stage {
     fn draw(&self, frame: &mut Frame);
     /// True if only ASCII may be written.
     fn ascii(&self) -> bool;
-}
-
-/// Shows the live view until the user quits or a signal asks to end.
-///
-/// The terminal is given back before it returns, and on a panic.
-///
-/// # Errors
-/// Standard input or output is not a terminal, it cannot be used, or another thread panicked.
-pub fn run(backend: &mut dyn Backend, options: &Options) -> Result<Exit, Error> {
-    let mut stage = Top::new(backend, options);
-    drive(&mut stage)
 }
 
 /// Drives a stage until a key or a signal ends it.
@@ -142,6 +128,9 @@ impl Loop<'_> {
             return Ok(None);
         };
         if self.plain {
+            if action(key) == Some(Action::Quit) && key.modifiers == KeyModifiers::CONTROL {
+                return Ok(Some(Exit::Quit));
+            }
             if key.kind != KeyEventKind::Release {
                 self.plain = false;
                 self.screen.hide_plain()?;
@@ -219,72 +208,6 @@ fn keys() -> MutexGuard<'static, Receiver<io::Result<Event>>> {
         Mutex::new(receiver)
     });
     keys.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The live view with its source of data.
-struct Top<'a> {
-    app: App,
-    backend: &'a mut dyn Backend,
-    /// When the last report was taken.
-    taken: Option<Instant>,
-    started: Instant,
-}
-
-impl<'a> Top<'a> {
-    fn new(backend: &'a mut dyn Backend, options: &Options) -> Self {
-        Self {
-            app: App::new(options),
-            backend,
-            taken: None,
-            started: Instant::now(),
-        }
-    }
-
-    /// Notes how long there was no report; true if what the header says about it changes.
-    fn note_silence(&mut self, now: Instant) -> bool {
-        let over = self
-            .app
-            .live
-            .as_ref()
-            .is_some_and(|report| report.ended.is_some());
-        let silent = now.saturating_duration_since(self.taken.unwrap_or(self.started));
-        let said = silent >= SILENCE.max(self.app.options.refresh * 3) && !over;
-        let silent_s = if said { silent.as_secs() } else { 0 };
-        let changed = self.app.flags.silent_s != silent_s;
-        self.app.flags.silent_s = silent_s;
-        changed
-    }
-}
-
-impl Stage for Top<'_> {
-    fn poll(&mut self, now: Instant) -> bool {
-        let waited = |taken| now.saturating_duration_since(taken) >= self.app.options.refresh;
-        let mut changed = false;
-        if self.taken.is_none_or(waited)
-            && let Some(report) = self.backend.latest()
-        {
-            self.taken = Some(now);
-            changed = !self.app.flags.frozen;
-            self.app.accept(Arc::clone(&report), self.backend);
-        }
-        self.note_silence(now) || changed
-    }
-
-    fn press(&mut self, key: KeyEvent) -> Effect {
-        self.app.press(key, self.backend)
-    }
-
-    fn resize(&mut self, size: Size) {
-        self.app.resize(size, self.backend);
-    }
-
-    fn draw(&self, frame: &mut Frame) {
-        self.app.draw(frame);
-    }
-
-    fn ascii(&self) -> bool {
-        self.app.options.ascii
-    }
 }
 
 #[cfg(test)]
