@@ -131,7 +131,7 @@ fn main() {
         // A terminal that has gone cannot be told.
         Ok(exit) => drop(writeln!(std::io::stdout(), "{exit:?}")),
         Err(error) => {
-            eprintln!("{error}");
+            drop(writeln!(std::io::stderr(), "{error}"));
             std::process::exit(1);
         }
     }

@@ -45,7 +45,7 @@ pub(crate) fn drive(stage: &mut dyn Stage) -> Result<Exit, Error> {
     let keys = keys();
     // Keys that were meant for an earlier view.
     while keys.try_recv().is_ok() {}
-    let mut loop_state = Loop {
+    let mut running = Loop {
         screen: &mut screen,
         signals: &signals,
         pace: Pace::new(Instant::now()),
@@ -53,30 +53,11 @@ pub(crate) fn drive(stage: &mut dyn Stage) -> Result<Exit, Error> {
         plain: false,
     };
     loop {
-        if let Some(signal) = signals.ending() {
-            return Ok(Exit::Signal(signal));
-        }
-        if let Some(message) = foreign_panic() {
-            return Err(Error::Panicked(message));
-        }
-        if signals.was_continued() && !loop_state.plain {
-            loop_state.screen.retake()?;
-            loop_state.due = Due::Key;
-        }
-        if stage.poll(Instant::now()) {
-            loop_state.due = loop_state.due.max(Due::Data);
-        }
-        loop_state.draw(stage)?;
-        match keys.recv_timeout(loop_state.wait()) {
-            Ok(event) => {
-                if let Some(exit) = loop_state.take(event?, stage)? {
-                    return Ok(exit);
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::Terminal(io::ErrorKind::UnexpectedEof.into()));
-            }
+        match running.turn(stage, &keys) {
+            Ok(None) => {}
+            Ok(Some(exit)) => return Ok(exit),
+            // A terminal that has gone fails and signals in either order.
+            Err(error) => return signals.ending().map(Exit::Signal).ok_or(error),
         }
     }
 }
@@ -101,6 +82,36 @@ struct Loop<'a> {
 }
 
 impl Loop<'_> {
+    /// One round: signals, news, a frame, a key. An exit if one of them ends the view.
+    fn turn(
+        &mut self,
+        stage: &mut dyn Stage,
+        keys: &Receiver<io::Result<Event>>,
+    ) -> Result<Option<Exit>, Error> {
+        if let Some(signal) = self.signals.ending() {
+            return Ok(Some(Exit::Signal(signal)));
+        }
+        if let Some(message) = foreign_panic() {
+            return Err(Error::Panicked(message));
+        }
+        if self.signals.was_continued() {
+            self.screen.retake()?;
+            self.plain = false;
+            self.due = Due::Key;
+        }
+        if stage.poll(Instant::now()) {
+            self.due = self.due.max(Due::Data);
+        }
+        self.draw(stage)?;
+        match keys.recv_timeout(self.wait()) {
+            Ok(event) => Ok(self.take(event?, stage)?),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Error::Terminal(io::ErrorKind::UnexpectedEof.into()))
+            }
+        }
+    }
+
     /// Draws what is due, if a frame may be drawn now.
     fn draw(&mut self, stage: &mut dyn Stage) -> io::Result<()> {
         if self.plain || !self.pace.may_draw(self.due, Instant::now()) {

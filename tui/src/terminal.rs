@@ -1,6 +1,7 @@
 //! The terminal's own state: taken over on entry, given back on every way out.
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 use std::thread::ThreadId;
@@ -38,7 +39,9 @@ const FRAME_BYTES: usize = 64 * 1024;
 
 /// The terminal while it is ours. Dropping it gives it back.
 pub(crate) struct Screen {
-    terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+    /// Never dropped: its own drop shows the cursor once more and panics where the terminal has
+    /// gone. [`give_back`] has done it by then.
+    terminal: ManuallyDrop<Terminal<CrosstermBackend<BufWriter<Stdout>>>>,
 }
 
 impl Screen {
@@ -59,6 +62,7 @@ impl Screen {
         take()?;
         // From here on the drop guard undoes it.
         let terminal = Terminal::new(CrosstermBackend::new(writer)).inspect_err(|_| give_back())?;
+        let terminal = ManuallyDrop::new(terminal);
         Ok(Self { terminal })
     }
 
