@@ -79,6 +79,12 @@ impl Gathered {
         self.call_tree = CachedCallTree::default();
     }
 
+    /// Forgets what indices of stacks and tasks mean: a new session may give them anew.
+    pub fn forget_indices(&mut self) {
+        self.holds.forget_stacks();
+        self.time.forget_indices();
+    }
+
     /// Notes that it is now `now`.
     pub fn grow_older(&mut self, now: u64) {
         self.call_tree.grow_older(now, self.time.busy());

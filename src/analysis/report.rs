@@ -23,7 +23,7 @@ impl Analysis {
             loops: self.loop_reports(),
             stalls: self.stalls(),
             culprits: self.gathered.ledger.culprits(),
-            hot: self.gathered.holds.report(&self.definitions),
+            hot: self.gathered.holds.report(),
             call_tree: self
                 .gathered
                 .call_tree
