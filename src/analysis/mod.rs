@@ -20,6 +20,8 @@ mod call_tree;
 mod conditions;
 mod culprits;
 mod definitions;
+#[cfg(test)]
+mod figures;
 mod gathered;
 mod health;
 mod histogram;
