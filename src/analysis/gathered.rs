@@ -79,6 +79,12 @@ impl Gathered {
         self.call_tree = CachedCallTree::default();
     }
 
+    /// Forgets what indices of stacks and tasks mean: a new session may give them anew.
+    pub fn forget_indices(&mut self) {
+        self.holds.forget_stacks();
+        self.time.forget_indices();
+    }
+
     /// Notes that it is now `now`.
     pub fn grow_older(&mut self, now: u64) {
         self.call_tree.grow_older(now, self.time.busy());
@@ -110,7 +116,8 @@ impl Gathered {
         self.settle(tracked, step, scene, findings);
         tracked.last = Some(*sample);
         tracked.last_at = scene.at;
-        if matches!(sample.activity, LoopActivity::Busy(_)) {
+        if let LoopActivity::Busy(turn) = &sample.activity {
+            tracked.hides_turns = turn.began_monotonic_ns.is_none();
             self.judge_open(tracked, scene, findings);
         }
     }
@@ -166,8 +173,7 @@ impl Gathered {
         findings: &mut Vec<Finding>,
     ) {
         if let Some(turn_ns) = step.turn_ns {
-            let interval_ns = scene.conditions.rules.interval_ns;
-            tracked.health.add_turn(scene.at, turn_ns, interval_ns);
+            tracked.health.add_turn(scene.at, turn_ns);
         }
         for mut stretch in step.stalls {
             stretch.number = self.ledger.number(stretch.number);

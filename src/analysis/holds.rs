@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use asyncspy_model::report::HotReport;
-use asyncspy_model::{FrameKind, Location, StackId, TaskIndex};
+use asyncspy_model::{FrameKind, Location, StackId};
 use rustc_hash::FxHashMap;
 
 use super::definitions::Definitions;
-use super::histogram::LogHistogram;
 use super::meter::{Content, Held, Slice, StepKey};
+use super::place_time::{LabelNumber, Labels, PlaceTime};
 
 /// How many places, functions with a line, are told apart; the rest is one.
 const MAX_PLACES: usize = 20_000;
@@ -16,8 +16,6 @@ const MAX_PLACES: usize = 20_000;
 const MAX_STACKS: usize = 32_768;
 /// How many rows are reported.
 const MAX_ROWS: usize = 500;
-/// How many labels compete for the one that ran a place most.
-const MAX_LABELS: usize = 4;
 
 /// The place that stands for all those that did not fit.
 const OTHER: u32 = 0;
@@ -25,34 +23,24 @@ const OTHER: u32 = 0;
 /// Times of every place.
 #[derive(Debug)]
 pub(super) struct Holds {
-    places: Vec<Place>,
+    places: Vec<PlaceTime>,
+    /// For each place the last comparison of stacks that it took part in.
+    marks: Vec<u64>,
+    labels: Labels,
     numbers: FxHashMap<Location, u32>,
     stacks: FxHashMap<StackId, Arc<[u32]>>,
     loops: FxHashMap<u32, OpenHold>,
-    /// Distinguishes the marks of one comparison from those of the one before.
-    mark: u64,
-}
-
-#[derive(Debug)]
-struct Place {
-    location: Location,
-    self_ns: u64,
-    total_ns: u64,
-    holds: u64,
-    longest_ns: u64,
-    lengths: LogHistogram,
-    /// Labels with their time. When a new one does not fit it takes the place and the time of the
-    /// least one, so a label with more than a quarter of the time is never lost.
-    labels: Vec<(Arc<str>, u64)>,
-    mark: u64,
+    last_mark: u64,
+    spare: Vec<(u32, u64)>,
 }
 
 /// What one run of one callback has shown so far.
 #[derive(Debug)]
 struct OpenHold {
     step: StepKey,
-    task: Option<TaskIndex>,
+    label: LabelNumber,
     stack: Option<StackId>,
+    innermost: Option<u32>,
     /// Time that it has held the loop.
     held_ns: u64,
     /// Places on its stack, each with `held_ns` as it was when the place came onto it.
@@ -67,11 +55,14 @@ impl Default for Holds {
             line: 0,
         };
         Self {
-            places: vec![Place::new(other)],
+            places: vec![PlaceTime::new(other)],
+            marks: vec![0],
+            labels: Labels::default(),
             numbers: FxHashMap::default(),
             stacks: FxHashMap::default(),
             loops: FxHashMap::default(),
-            mark: 0,
+            last_mark: 0,
+            spare: Vec::new(),
         }
     }
 }
@@ -80,14 +71,14 @@ impl Holds {
     /// Adds a piece of the time of the loop with this number.
     pub fn add(&mut self, loop_serial: u32, slice: &Slice, definitions: &Definitions) {
         let Content::Busy(held) = slice.content else {
-            return self.end(loop_serial, definitions);
+            return self.end(loop_serial);
         };
         let open = self.loops.remove(&loop_serial);
         let mut open = match open {
             Some(open) if open.step == held.step => open,
             before => {
-                self.close(before, definitions);
-                OpenHold::new(&held)
+                self.close(before);
+                OpenHold::new(&held, std::mem::take(&mut self.spare))
             }
         };
         // A torn stack lacks its inner part, so it does not show that a place was left.
@@ -97,43 +88,44 @@ impl Holds {
         }
         open.held_ns = open.held_ns.saturating_add(slice.weight_ns);
         if is_proven {
-            self.add_self(held.stack, slice.weight_ns, definitions);
+            self.add_self(open.innermost, slice.weight_ns);
         }
         self.loops.insert(loop_serial, open);
     }
 
-    /// Notes that nothing holds the loop with this number any more.
-    pub fn end(&mut self, loop_serial: u32, definitions: &Definitions) {
-        let open = self.loops.remove(&loop_serial);
-        self.close(open, definitions);
+    /// Forgets what indices of stacks mean: a new session may give them anew.
+    pub fn forget_stacks(&mut self) {
+        self.stacks.clear();
     }
 
-    fn close(&mut self, open: Option<OpenHold>, definitions: &Definitions) {
-        let Some(open) = open else { return };
-        for &(place, since_ns) in &open.runs {
-            self.finish_run(
-                place,
-                open.held_ns.saturating_sub(since_ns),
-                open.task,
-                definitions,
-            );
+    /// Notes that nothing holds the loop with this number any more.
+    pub fn end(&mut self, loop_serial: u32) {
+        let open = self.loops.remove(&loop_serial);
+        self.close(open);
+    }
+
+    fn close(&mut self, open: Option<OpenHold>) {
+        let Some(mut open) = open else { return };
+        for (place, since_ns) in open.runs.drain(..) {
+            self.finish_run(place, open.held_ns.saturating_sub(since_ns), open.label);
         }
+        self.spare = open.runs;
     }
 
     fn change_stack(&mut self, open: &mut OpenHold, held: &Held, definitions: &Definitions) {
         let places = self.places_of(held.stack, definitions);
-        let (entered, stayed) = (self.mark + 1, self.mark + 2);
-        self.mark = stayed;
+        let (entered, stayed) = (self.last_mark + 1, self.last_mark + 2);
+        self.last_mark = stayed;
         for &place in places.iter() {
             self.set_mark(place, entered);
         }
-        let (held_ns, task) = (open.held_ns, open.task);
+        let (held_ns, label) = (open.held_ns, open.label);
         open.runs.retain(|&(place, since_ns)| {
             let has_stayed = self.mark_of(place) == entered;
             if has_stayed {
                 self.set_mark(place, stayed);
             } else {
-                self.finish_run(place, held_ns.saturating_sub(since_ns), task, definitions);
+                self.finish_run(place, held_ns.saturating_sub(since_ns), label);
             }
             has_stayed
         });
@@ -141,45 +133,34 @@ impl Holds {
             .iter()
             .filter(|&&place| self.mark_of(place) == entered);
         open.runs.extend(new.map(|&place| (place, held_ns)));
+        open.innermost = places.first().copied();
         open.stack = held.stack;
-        open.task = held.task;
+        open.label = match definitions.task(held.task) {
+            Some(task) => self.labels.number(&task.label),
+            None => LabelNumber::CALLBACK,
+        };
     }
 
     fn mark_of(&self, place: u32) -> u64 {
-        self.places
-            .get(place as usize)
-            .map_or(0, |place| place.mark)
+        self.marks.get(place as usize).copied().unwrap_or_default()
     }
 
     fn set_mark(&mut self, place: u32, mark: u64) {
-        if let Some(place) = self.places.get_mut(place as usize) {
-            place.mark = mark;
+        if let Some(known) = self.marks.get_mut(place as usize) {
+            *known = mark;
         }
     }
 
-    fn add_self(&mut self, stack: Option<StackId>, weight_ns: u64, definitions: &Definitions) {
-        let places = self.places_of(stack, definitions);
-        let innermost = places
-            .first()
-            .and_then(|&place| self.places.get_mut(place as usize));
+    fn add_self(&mut self, innermost: Option<u32>, weight_ns: u64) {
+        let innermost = innermost.and_then(|place| self.places.get_mut(place as usize));
         if let Some(innermost) = innermost {
             innermost.self_ns = innermost.self_ns.saturating_add(weight_ns);
         }
     }
 
-    fn finish_run(
-        &mut self,
-        place: u32,
-        length_ns: u64,
-        task: Option<TaskIndex>,
-        definitions: &Definitions,
-    ) {
-        let label = definitions.task(task).map(|task| &task.label);
-        if let Some(place) = self
-            .places
-            .get_mut(place as usize)
-            .filter(|_| length_ns > 0)
-        {
+    fn finish_run(&mut self, place: u32, length_ns: u64, label: LabelNumber) {
+        let place = self.places.get_mut(place as usize);
+        if let Some(place) = place.filter(|_| length_ns > 0) {
             place.add_run(length_ns, label);
         }
     }
@@ -216,101 +197,50 @@ impl Holds {
             return OTHER;
         }
         let number = u32::try_from(self.places.len()).unwrap_or(OTHER);
-        self.places.push(Place::new(location.clone()));
+        self.places.push(PlaceTime::new(location.clone()));
+        self.marks.push(0);
         self.numbers.insert(location.clone(), number);
         number
     }
 
     /// The places with the most total time, that first; what is held now is in it.
-    pub fn report(&self, definitions: &Definitions) -> Vec<HotReport> {
-        let mut open: FxHashMap<u32, Vec<(u64, Option<TaskIndex>)>> = FxHashMap::default();
+    pub fn report(&self) -> Vec<HotReport> {
+        let mut open: FxHashMap<u32, Vec<(u64, LabelNumber)>> = FxHashMap::default();
         for hold in self.loops.values() {
             for &(place, since_ns) in &hold.runs {
                 let length_ns = hold.held_ns.saturating_sub(since_ns);
-                open.entry(place).or_default().push((length_ns, hold.task));
+                open.entry(place).or_default().push((length_ns, hold.label));
             }
         }
-        let total_of = |(number, place): &(u32, &Place)| {
+        let total_of = |(number, place): &(u32, &PlaceTime)| {
             let runs = open.get(number).into_iter().flatten();
             runs.fold(place.total_ns, |total, (length_ns, _)| {
                 total.saturating_add(*length_ns)
             })
         };
         let numbered = (0..).zip(&self.places);
-        let mut places: Vec<(u32, &Place)> = numbered.filter(|place| total_of(place) > 0).collect();
+        let mut places: Vec<(u32, &PlaceTime)> =
+            numbered.filter(|place| total_of(place) > 0).collect();
         places.sort_by_cached_key(|place| std::cmp::Reverse((total_of(place), place.1.self_ns)));
         places.truncate(MAX_ROWS);
-        let report = |(number, place): (u32, &Place)| {
+        let report = |(number, place): (u32, &PlaceTime)| {
             let runs = open.get(&number).map_or(&[][..], |runs| runs);
-            place.report(runs, definitions)
+            place.report(runs, &self.labels)
         };
         places.into_iter().map(report).collect()
     }
 }
 
 impl OpenHold {
-    const fn new(held: &Held) -> Self {
+    /// `spare` is an empty list whose memory is used again.
+    const fn new(held: &Held, spare: Vec<(u32, u64)>) -> Self {
         Self {
             step: held.step,
-            task: held.task,
+            label: LabelNumber::CALLBACK,
             stack: None,
             held_ns: 0,
-            runs: Vec::new(),
-        }
-    }
-}
-
-impl Place {
-    fn new(location: Location) -> Self {
-        Self {
-            location,
-            self_ns: 0,
-            total_ns: 0,
-            holds: 0,
-            longest_ns: 0,
-            lengths: LogHistogram::default(),
-            labels: Vec::new(),
-            mark: 0,
-        }
-    }
-
-    fn add_run(&mut self, length_ns: u64, label: Option<&Arc<str>>) {
-        self.total_ns = self.total_ns.saturating_add(length_ns);
-        self.holds += 1;
-        self.longest_ns = self.longest_ns.max(length_ns);
-        self.lengths.add(length_ns, 1.0);
-        let label = label.cloned().unwrap_or_else(|| "".into());
-        if let Some((_, time_ns)) = self.labels.iter_mut().find(|(known, _)| *known == label) {
-            *time_ns = time_ns.saturating_add(length_ns);
-        } else if self.labels.len() < MAX_LABELS {
-            self.labels.push((label, length_ns));
-        } else if let Some(least) = self.labels.iter_mut().min_by_key(|(_, time_ns)| *time_ns) {
-            *least = (label, least.1.saturating_add(length_ns));
-        }
-    }
-
-    /// Its row, with runs that are still going on.
-    fn report(&self, open: &[(u64, Option<TaskIndex>)], definitions: &Definitions) -> HotReport {
-        let mut place = Self {
-            location: self.location.clone(),
-            lengths: self.lengths.clone(),
-            labels: self.labels.clone(),
-            ..*self
-        };
-        for &(length_ns, task) in open.iter().filter(|(length_ns, _)| *length_ns > 0) {
-            place.add_run(length_ns, definitions.task(task).map(|task| &task.label));
-        }
-        let label = place.labels.iter().max_by_key(|(_, time_ns)| *time_ns);
-        HotReport {
-            label: label
-                .map(|(label, _)| Arc::clone(label))
-                .unwrap_or_else(|| "".into()),
-            location: place.location,
-            self_ns: place.self_ns,
-            total_ns: place.total_ns,
-            holds: place.holds,
-            longest_ns: place.longest_ns,
-            p99_ns: place.lengths.quantile(0.99).min(place.longest_ns),
+            innermost: None,
+            runs: spare,
         }
     }
 }
@@ -461,17 +391,6 @@ mod tests {
             bench.sample(at * 10 * MS, &[first, second]);
         }
         assert_eq!(rows(&bench), [row("work:1", (100, 100, 2, 50))]);
-    }
-
-    #[test]
-    fn the_label_with_most_time_survives_many_others() {
-        let mut spot = Place::new(place("f", 1));
-        for number in 0..1_000 {
-            spot.add_run(10, Some(&"common".into()));
-            spot.add_run(9, Some(&format!("rare-{number}").into()));
-        }
-        assert_eq!(&*spot.report(&[], &Definitions::default()).label, "common");
-        assert_eq!(spot.labels.len(), MAX_LABELS);
     }
 
     #[test]

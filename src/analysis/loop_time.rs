@@ -73,6 +73,12 @@ impl LoopTime {
         *self = Self::new(self.timelines.is_some());
     }
 
+    /// Forgets what indices of stacks and tasks mean.
+    pub fn forget_indices(&mut self) {
+        self.busy_paths = PathCache::default();
+        self.stall_paths = PathCache::default();
+    }
+
     /// Adds a piece of a loop's time.
     pub fn add(&mut self, loop_path: &LoopPath, slice: &Slice, definitions: &Definitions) {
         let held = match slice.content {

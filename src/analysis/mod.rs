@@ -20,6 +20,8 @@ mod call_tree;
 mod conditions;
 mod culprits;
 mod definitions;
+#[cfg(test)]
+mod figures;
 mod gathered;
 mod health;
 mod histogram;
@@ -31,6 +33,7 @@ mod loops;
 mod meter;
 mod paths;
 mod pauses;
+mod place_time;
 mod rate;
 mod report;
 mod segment;
@@ -191,6 +194,7 @@ impl Analysis {
         }
         self.conditions.rules = Rules::new(&self.settings, session.interval_ns);
         self.definitions.begin_session(session);
+        self.gathered.forget_indices();
         self.origin.get_or_insert(session.began_monotonic_ns);
         self.now = self.now.max(session.began_monotonic_ns);
         self.ended = None;
@@ -205,9 +209,7 @@ impl Analysis {
 
     /// Ends what a loop still did; it was over at `at`.
     fn give_up(&mut self, mut tracked: TrackedLoop, at: u64, findings: &mut Vec<Finding>) {
-        self.gathered
-            .holds
-            .end(tracked.path.serial, &self.definitions);
+        self.gathered.holds.end(tracked.path.serial);
         let step = tracked.clock.end(at, &self.conditions);
         let scene = Scene {
             definitions: &self.definitions,
@@ -247,9 +249,7 @@ impl Analysis {
         }
         for tracked in self.loops.iter_mut() {
             if tracked.tick != self.ticks {
-                self.gathered
-                    .holds
-                    .end(tracked.path.serial, &self.definitions);
+                self.gathered.holds.end(tracked.path.serial);
                 let step = tracked.miss(read, &self.conditions);
                 let scene = Scene {
                     definitions: &self.definitions,

@@ -7,10 +7,13 @@ use asyncspy_model::{FrameKind, StackId, TaskIndex};
 use rustc_hash::FxHashMap;
 
 use super::definitions::Definitions;
-use super::tree::{Label, NodeId, Tree};
+use super::tree::{Label, LabelNumber, NodeId, Tree};
 
-/// How many paths are remembered to spare the walk from the root; forgotten all at once.
-const MAX_CACHED: usize = 65_536;
+/// How many paths are remembered to spare the walk from the root, at some 25 bytes each; forgotten
+/// all at once.
+const MAX_CACHED: usize = 200_000;
+/// How many stacks are remembered as labels of the tree; forgotten all at once.
+const MAX_STACKS: usize = 32_768;
 
 /// Stands above the proven part of a stack whose inner part could not be read.
 const TORN: &str = "(torn)";
@@ -58,11 +61,19 @@ pub(super) fn loop_labels(pid: i32, thread_name: &Arc<str>, class: &Arc<str>) ->
     ])
 }
 
+/// Where a task's path begins, the number of its loop, and the task.
+type TaskKey = (NodeId, u32, Option<TaskIndex>);
+/// The task's path, the stack, and whether it is torn.
+type StackKey = (NodeId, Option<StackId>, bool);
+
 /// Finds paths in a tree without walking from its root each time.
 #[derive(Debug, Default)]
 pub(super) struct PathCache {
-    tasks: FxHashMap<(NodeId, u32, Option<TaskIndex>), NodeId>,
-    stacks: FxHashMap<(NodeId, Option<StackId>, bool), NodeId>,
+    tasks: FxHashMap<TaskKey, NodeId>,
+    stacks: FxHashMap<StackKey, NodeId>,
+    /// What was asked for last, which mostly is asked for again.
+    last: Option<(TaskKey, Option<StackId>, bool, NodeId)>,
+    frames: FxHashMap<StackId, Arc<[LabelNumber]>>,
 }
 
 /// What ran, with the outermost labels that it gets.
@@ -83,23 +94,69 @@ impl PathCache {
         running: Running,
         definitions: &Definitions,
     ) -> NodeId {
-        if self.tasks.len() + self.stacks.len() > MAX_CACHED {
-            *self = Self::default();
-        }
         let task_key = (root, running.loop_path.serial, running.task);
+        if let Some((last_task, stack, torn, path)) = self.last
+            && (last_task, stack, torn) == (task_key, running.stack, running.torn)
+        {
+            return path;
+        }
+        if self.tasks.len() + self.stacks.len() > MAX_CACHED {
+            self.tasks.clear();
+            self.stacks.clear();
+        }
+        let path = self.look_up(tree, task_key, &running, definitions);
+        self.last = Some((task_key, running.stack, running.torn, path));
+        path
+    }
+
+    fn look_up(
+        &mut self,
+        tree: &mut Tree,
+        task_key: TaskKey,
+        running: &Running,
+        definitions: &Definitions,
+    ) -> NodeId {
         let task = *self.tasks.entry(task_key).or_insert_with(|| {
-            let parent = tree.descend(root, running.loop_path.labels());
+            let parent = tree.descend(task_key.0, running.loop_path.labels());
             add_task(tree, parent, running.task, definitions)
         });
         let stack_key = (task, running.stack, running.torn);
-        *self.stacks.entry(stack_key).or_insert_with(|| {
-            let node = add_frames(tree, task, running.stack, definitions);
-            if running.torn {
-                tree.child(node, &Label::plain(&TORN.into()))
-            } else {
-                node
+        if let Some(path) = self.stacks.get(&stack_key) {
+            return *path;
+        }
+        let path = self.add_frames(tree, task, running, definitions);
+        self.stacks.insert(stack_key, path);
+        path
+    }
+
+    /// The path over a stack's frames, outermost first, without the loop's machinery.
+    fn add_frames(
+        &mut self,
+        tree: &mut Tree,
+        task: NodeId,
+        running: &Running,
+        definitions: &Definitions,
+    ) -> NodeId {
+        let mut path = task;
+        if let Some(stack) = running.stack {
+            if self.frames.len() > MAX_STACKS {
+                self.frames.clear();
             }
-        })
+            let frames = self.frames.entry(stack).or_insert_with(|| {
+                let outermost_first = definitions.frames(Some(stack)).iter().rev();
+                let shown = outermost_first.filter(|frame| frame.kind != FrameKind::Machinery);
+                shown
+                    .map(|frame| tree.number(&Label::code(frame)))
+                    .collect()
+            });
+            for frame in frames.iter() {
+                path = tree.numbered_child(path, *frame);
+            }
+        }
+        if running.torn {
+            path = tree.child(path, &Label::plain(&TORN.into()));
+        }
+        path
     }
 }
 
@@ -116,19 +173,5 @@ fn add_task(
     let outermost_first = task.awaiters.iter().rev().chain([&task.label]);
     outermost_first.fold(parent, |parent, label| {
         tree.child(parent, &Label::plain(label))
-    })
-}
-
-/// The path over a stack's frames, outermost first, without the loop's machinery.
-fn add_frames(
-    tree: &mut Tree,
-    parent: NodeId,
-    stack: Option<StackId>,
-    definitions: &Definitions,
-) -> NodeId {
-    let outermost_first = definitions.frames(stack).iter().rev();
-    let shown = outermost_first.filter(|frame| frame.kind != FrameKind::Machinery);
-    shown.fold(parent, |parent, frame| {
-        tree.child(parent, &Label::code(frame))
     })
 }

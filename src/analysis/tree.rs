@@ -52,13 +52,22 @@ impl NodeId {
     }
 }
 
+/// A label of one tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct LabelNumber(u32);
+
+impl LabelNumber {
+    /// The number of [`MORE`].
+    const MORE: Self = Self(0);
+}
+
 /// The tree. A node comes after its parent.
 #[derive(Debug)]
 pub(super) struct Tree {
     nodes: Vec<Node>,
-    children: FxHashMap<(NodeId, u32), NodeId>,
+    children: FxHashMap<(NodeId, LabelNumber), NodeId>,
     labels: Vec<Label>,
-    numbers: FxHashMap<Label, u32>,
+    numbers: FxHashMap<Label, LabelNumber>,
     max_nodes: usize,
 }
 
@@ -67,26 +76,23 @@ pub(super) struct Tree {
 pub(super) struct Node {
     /// The path without its last label; the root's is the root.
     pub parent: NodeId,
-    label: u32,
+    label: LabelNumber,
     /// Time at this very path.
     pub self_ns: u64,
 }
-
-/// The number of [`MORE`] among the labels.
-const MORE_LABEL: u32 = 0;
 
 impl Default for Tree {
     fn default() -> Self {
         let more = Label::plain(&MORE.into());
         let root = Node {
             parent: NodeId::ROOT,
-            label: u32::MAX,
+            label: LabelNumber(u32::MAX),
             self_ns: 0,
         };
         Self {
             nodes: vec![root],
             children: FxHashMap::default(),
-            numbers: FxHashMap::from_iter([(more.clone(), MORE_LABEL)]),
+            numbers: FxHashMap::from_iter([(more.clone(), LabelNumber::MORE)]),
             labels: vec![more],
             max_nodes: MAX_NODES,
         }
@@ -96,24 +102,39 @@ impl Default for Tree {
 impl Tree {
     /// The path that leads from `parent` over `label`; made if it is new.
     pub fn child(&mut self, parent: NodeId, label: &Label) -> NodeId {
-        let is_folded = self
-            .nodes
-            .get(parent.index())
-            .is_none_or(|node| node.label == MORE_LABEL);
-        if is_folded {
-            return parent;
+        let number = self.number(label);
+        self.numbered_child(parent, number)
+    }
+
+    /// The number of a label; made if it is new.
+    pub fn number(&mut self, label: &Label) -> LabelNumber {
+        if let Some(number) = self.numbers.get(label) {
+            return *number;
         }
-        let known = self.numbers.get(label).copied();
-        if let Some(child) = known.and_then(|number| self.children.get(&(parent, number))) {
+        if self.labels.len() >= self.max_nodes {
+            return LabelNumber::MORE;
+        }
+        let number = LabelNumber(u32::try_from(self.labels.len()).unwrap_or_default());
+        self.labels.push(label.clone());
+        self.numbers.insert(label.clone(), number);
+        number
+    }
+
+    /// The path that leads from `parent` over a label with this number; made if it is new.
+    pub fn numbered_child(&mut self, parent: NodeId, number: LabelNumber) -> NodeId {
+        if let Some(child) = self.children.get(&(parent, number)) {
             return *child;
         }
+        let parent_label = self.nodes.get(parent.index()).map(|node| node.label);
+        if parent_label.is_none_or(|label| label == LabelNumber::MORE) {
+            return parent;
+        }
         if self.nodes.len() < self.max_nodes {
-            let number = known.unwrap_or_else(|| self.add_label(label));
             return self.add_child(parent, number);
         }
-        match self.children.get(&(parent, MORE_LABEL)) {
+        match self.children.get(&(parent, LabelNumber::MORE)) {
             Some(more) => *more,
-            None => self.add_child(parent, MORE_LABEL),
+            None => self.add_child(parent, LabelNumber::MORE),
         }
     }
 
@@ -127,14 +148,7 @@ impl Tree {
         labels.fold(parent, |parent, label| self.child(parent, label))
     }
 
-    fn add_label(&mut self, label: &Label) -> u32 {
-        let number = u32::try_from(self.labels.len()).unwrap_or(MORE_LABEL);
-        self.labels.push(label.clone());
-        self.numbers.insert(label.clone(), number);
-        number
-    }
-
-    fn add_child(&mut self, parent: NodeId, label: u32) -> NodeId {
+    fn add_child(&mut self, parent: NodeId, label: LabelNumber) -> NodeId {
         let child = NodeId(u32::try_from(self.nodes.len()).unwrap_or_default());
         self.nodes.push(Node {
             parent,
@@ -164,7 +178,7 @@ impl Tree {
 
     /// The last label of a path; `None` for the root.
     pub fn label(&self, node: &Node) -> Option<&Label> {
-        self.labels.get(usize::try_from(node.label).ok()?)
+        self.labels.get(node.label.0 as usize)
     }
 
     /// All labels of a path, outermost first.
