@@ -13,6 +13,7 @@ use crate::python::Python;
 use crate::python::attach::AttachError;
 use crate::python::object::Objects;
 use crate::target::memory::{MemoryError, MemoryViewExt};
+use crate::target::process::{ProcessError, ProcessFacts};
 use crate::target::program::ProgramMark;
 
 /// How long an interpreter that is just starting is waited for. From `exec` to the first line of
@@ -64,7 +65,7 @@ impl Attached {
                         program,
                     });
                 }
-                Err(error) if may_pass(&error) && Instant::now() < deadline => {
+                Err(error) if may_pass(pid, &error) && Instant::now() < deadline => {
                     sleep(START_INTERVAL);
                 }
                 Err(error) => return Err(error),
@@ -158,9 +159,11 @@ impl Attached {
 }
 
 /// True for what an interpreter shows that is still being loaded or set up.
-fn may_pass(error: &AttachError) -> bool {
+fn may_pass(pid: i32, error: &AttachError) -> bool {
     match error {
         AttachError::Unreadable { .. } => true,
+        // In the middle of an `exec` the memory is gone and the process is not.
+        AttachError::Process(ProcessError::NoSuchProcess(_)) => ProcessFacts::read(pid).is_ok(),
         // Before the dynamic linker has mapped libpython there is nothing to find.
         AttachError::NotPython { exe, .. } => {
             let name = exe.rsplit('/').next().unwrap_or_default();

@@ -121,10 +121,12 @@ pub(super) fn parse_pid(text: &str) -> Result<i32, String> {
 pub struct LookArgs {
     /// When to colour
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
+    #[arg(display_order = 900)]
     #[arg(env = "ASYNCSPY_COLOR", hide_env = true)]
     pub color: ColorWhen,
     /// Draw lines and arrows with ASCII alone
     #[arg(long, global = true, value_parser = FalseyValueParser::new())]
+    #[arg(display_order = 901)]
     #[arg(env = "ASYNCSPY_ASCII", hide_env = true)]
     pub ascii: bool,
 }
@@ -158,4 +160,50 @@ pub struct JsonArgs {
     #[arg(long, value_parser = FalseyValueParser::new())]
     #[arg(env = "ASYNCSPY_JSON", hide_env = true)]
     pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Probe {
+        #[command(flatten)]
+        target: TargetArgs,
+    }
+
+    fn target(line: &str) -> Option<Target> {
+        let words = std::iter::once("probe").chain(line.split_whitespace());
+        Probe::try_parse_from(words).ok()?.target.target().ok()
+    }
+
+    #[test]
+    fn a_target_is_one_process_or_one_program() {
+        let start = |words: &[&str]| Target::Start(words.iter().map(OsString::from).collect());
+        let cases = [
+            ("4242", Some(Target::Running(4242))),
+            ("0x1092", Some(Target::Running(4242))),
+            ("-p 4242", Some(Target::Running(4242))),
+            ("--pid=0X1092", Some(Target::Running(4242))),
+            ("-p 7 7", Some(Target::Running(7))),
+            (
+                "-- python3 -m app -p 1",
+                Some(start(&["python3", "-m", "app", "-p", "1"])),
+            ),
+            ("7 -- python3", None),
+            ("-p 7 -- python3", None),
+            ("-p 7 8", None),
+            ("", None),
+            ("--", None),
+            ("0", None),
+            ("-p -1", None),
+            ("0x", None),
+            ("python3", None),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(target(line), expected, "{line}");
+        }
+    }
 }

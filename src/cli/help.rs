@@ -50,3 +50,38 @@ Exit codes:
     6  a Python that is not supported (2.7, 3.7 and older, PyPy, ...)
     7  policy: what --fail-on asks for has happened
   130  interrupted before anything was gathered";
+
+#[cfg(test)]
+mod tests {
+    use super::super::Exit;
+    use super::*;
+    use crate::layout::{Layout, PythonVersion, tables::NEWEST_TESTED_MINOR};
+
+    #[test]
+    fn the_supported_range_is_that_of_the_layouts() {
+        let has_layout = |minor| Layout::from_version(PythonVersion::new(3, minor, 0)).is_ok();
+        let oldest = (0..NEWEST_TESTED_MINOR).find(|minor| has_layout(*minor));
+        let range = format!("CPython 3.{} to 3.{NEWEST_TESTED_MINOR}", oldest.unwrap());
+        assert!(SUPPORTED.starts_with(&range), "{range}");
+        assert!(VERSION.contains(&range), "{range}");
+    }
+
+    #[test]
+    fn every_exit_code_is_documented() {
+        let codes = [
+            Exit::Ok,
+            Exit::Other,
+            Exit::Usage,
+            Exit::NoProcess,
+            Exit::NotPython,
+            Exit::Permission,
+            Exit::Unsupported,
+            Exit::Policy,
+            Exit::Interrupted,
+        ];
+        for exit in codes {
+            let line = format!("\n  {:>3}  ", exit.code());
+            assert!(AFTER_LONG_HELP.contains(&line), "{exit:?}");
+        }
+    }
+}

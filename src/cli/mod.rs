@@ -6,7 +6,7 @@
 //! - [`error`]: a failure in three lines, and its exit code. [`diagnosis`], [`permission`]: what
 //!   these lines say of a process that cannot be read; [`invocation`]: the command to try.
 //! - [`output`]: the standard output, what it looks like, how wide it is.
-//! - [`interrupt`]: Ctrl-C.
+//! - Ctrl-C is [`interrupt`].
 //! - [`ps`], [`pstree`], [`dump`], [`demo`]: the commands.
 //!
 //! Every option `--some-thing` is also read from `ASYNCSPY_SOME_THING`; a test holds that.
@@ -86,5 +86,43 @@ impl Cli {
             Command::Record(args) => record::run(args),
             Command::Demo(args) => demo::run(args, &self.look),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_has_its_variable() {
+        let root = Cli::command();
+        let commands: Vec<_> = std::iter::once(&root)
+            .chain(root.get_subcommands())
+            .collect();
+        let mut checked = 0;
+        for argument in commands.iter().flat_map(|command| command.get_arguments()) {
+            let Some(long) = argument.get_long() else {
+                continue;
+            };
+            if matches!(long, "help" | "version") {
+                continue;
+            }
+            let expected = format!("ASYNCSPY_{}", long.to_uppercase().replace('-', "_"));
+            let variable = argument.get_env().and_then(|name| name.to_str());
+            assert_eq!(variable, Some(expected.as_str()), "--{long}");
+            assert!(
+                argument.is_hide_env_set(),
+                "--{long}: the help tells of all at once"
+            );
+            checked += 1;
+        }
+        assert!(checked >= 10);
     }
 }

@@ -10,7 +10,7 @@ use super::error::Error;
 use super::output::{Screen, print};
 use crate::aio::snapshot::SnapshotOptions;
 use crate::sink::json::write_ps;
-use crate::sink::task_table::{SortKey, TaskTableOptions, write_task_table};
+use crate::sink::task_table::{SortKey, TaskTableOptions, keep_matching, write_task_table};
 
 /// Arguments of `ps`.
 #[derive(Args, Debug)]
@@ -59,8 +59,12 @@ impl From<SortBy> for SortKey {
 
 pub(super) fn run(args: &PsArgs, look: &LookArgs) -> Result<(), Error> {
     let mut attached = Attached::open(args.target.pid()?)?;
-    let snapshot = attached.snapshot(SnapshotOptions::default())?;
+    let mut snapshot = attached.snapshot(SnapshotOptions::default())?;
+    attached.note_lack_of_asyncio(&snapshot);
     if args.form.json {
+        if let Some(filter) = &args.filter {
+            keep_matching(&mut snapshot, filter);
+        }
         print(|out| write_ps(out, &snapshot))?;
     } else {
         let screen = Screen::of_stdout(look);
@@ -74,6 +78,5 @@ pub(super) fn run(args: &PsArgs, look: &LookArgs) -> Result<(), Error> {
         };
         print(|out| write_task_table(out, &snapshot, &options))?;
     }
-    attached.note_lack_of_asyncio(&snapshot);
     Ok(())
 }

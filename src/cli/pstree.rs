@@ -27,6 +27,7 @@ pub struct PstreeArgs {
 pub(super) fn run(args: &PstreeArgs, look: &LookArgs) -> Result<(), Error> {
     let mut attached = Attached::open(args.target.pid()?)?;
     let snapshot = attached.snapshot(SnapshotOptions::default())?;
+    attached.note_lack_of_asyncio(&snapshot);
     if args.form.json {
         print(|out| write_ps(out, &snapshot))?;
     } else {
@@ -39,6 +40,5 @@ pub(super) fn run(args: &PstreeArgs, look: &LookArgs) -> Result<(), Error> {
         };
         print(|out| write_task_tree(out, &snapshot, &options))?;
     }
-    attached.note_lack_of_asyncio(&snapshot);
     Ok(())
 }

@@ -60,7 +60,7 @@ impl ProcessFacts {
         let command = process.cmdline().unwrap_or_default().join(" ");
         let exe = match fs::read_link(format!("/proc/{pid}/exe")) {
             Ok(exe) => exe,
-            Err(error) => return Err(Self::explain(pid, &error, &command)),
+            Err(error) => return Err(Self::explain(pid, &error, &stat)),
         };
         let start_ticks = start_ticks(&stat).unwrap_or(0);
         Ok(Self {
@@ -74,11 +74,12 @@ impl ProcessFacts {
         })
     }
 
-    fn explain(pid: i32, error: &std::io::Error, command: &str) -> ProcessError {
+    fn explain(pid: i32, error: &std::io::Error, stat: &[u8]) -> ProcessError {
         match error.kind() {
             std::io::ErrorKind::PermissionDenied => ProcessError::Denied(pid),
-            // A kernel thread has neither an executable nor a command line.
-            _ if command.is_empty() => ProcessError::KernelThread(pid),
+            _ if is_kernel_thread(stat) => ProcessError::KernelThread(pid),
+            // What is ending has lost its memory, its executable and its command line already,
+            // and is no zombie yet.
             _ => ProcessError::NoSuchProcess(pid),
         }
     }
@@ -104,10 +105,20 @@ impl ProcessFacts {
 
 /// Field 22 of `/proc/PID/stat` (proc_pid_stat(5)).
 fn start_ticks(stat: &[u8]) -> Option<u64> {
+    number(stat, 22)
+}
+
+/// PF_KTHREAD (include/linux/sched.h) in field 9, the flags.
+fn is_kernel_thread(stat: &[u8]) -> bool {
+    number(stat, 9).is_some_and(|flags| flags & 0x0020_0000 != 0)
+}
+
+/// A number of `/proc/PID/stat` behind the name, by the count of proc_pid_stat(5).
+fn number(stat: &[u8], field: usize) -> Option<u64> {
     let close = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = String::from_utf8_lossy(stat.get(close + 2..)?);
     // The state behind the name is field 3.
-    rest.split_whitespace().nth(22 - 3)?.parse().ok()
+    rest.split_whitespace().nth(field - 3)?.parse().ok()
 }
 
 /// Linux counts these in hundredths of a second on every architecture (USER_HZ).
@@ -174,6 +185,13 @@ mod tests {
             Some(-3_000_000_000)
         );
         assert_eq!(parse_timens_offset(""), None);
+    }
+
+    #[test]
+    fn kernel_threads_are_told_by_their_flags() {
+        assert!(is_kernel_thread(b"2 (kthreadd) S 0 0 0 0 -1 2129984 0 0"));
+        assert!(!is_kernel_thread(b"7 (ends) R 1 7 7 0 -1 4194564 0 0"));
+        assert!(!is_kernel_thread(b"7 (cut) R"));
     }
 
     #[test]
