@@ -48,6 +48,12 @@ impl CodeInfo {
         behind.checked_sub(1).map_or(0, |index| self.lines[index].1)
     }
 
+    /// The line of the definition: `co_firstlineno`.
+    #[must_use]
+    pub fn first_line(&self) -> u32 {
+        u32::try_from(self.fingerprint[3]).unwrap_or(0)
+    }
+
     /// The slot of a local variable; `None` when there is none of that name.
     #[must_use]
     pub fn local_slot(&self, name: &str) -> Option<u64> {

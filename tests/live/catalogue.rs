@@ -6,7 +6,7 @@ use asyncspy_model::Snapshot;
 use asyncspy_test_support::{Interpreter, Outcome, interpreters};
 use libtest_mimic::{Failed, Trial};
 
-use crate::kinds;
+use crate::{edges, kinds, locals, programs};
 
 /// All tests.
 ///
@@ -17,7 +17,18 @@ pub fn all() -> Outcome<Vec<Trial>> {
     supported.retain(Interpreter::is_supported);
     let mut trials = Vec::new();
     trials.extend(kinds::trials(&supported));
+    trials.extend(edges::trials(&supported));
+    trials.extend(programs::trials(&supported));
+    trials.extend(locals::trials(&supported));
     Ok(trials)
+}
+
+/// The first interpreter of each minor version, as the manifest names it by the minor alone.
+pub fn one_per_minor(interpreters: &[Interpreter]) -> impl Iterator<Item = &Interpreter> {
+    interpreters.iter().filter(|each| {
+        let (major, minor) = each.minor();
+        each.name == format!("{major}.{minor}")
+    })
 }
 
 /// A test of this name.

@@ -5,7 +5,10 @@
 //! ignored with the reason in its name, and counted so in the closing line.
 
 mod catalogue;
+mod edges;
 mod kinds;
+mod locals;
+mod programs;
 
 use libtest_mimic::{Arguments, Conclusion};
 

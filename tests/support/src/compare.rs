@@ -149,6 +149,14 @@ impl Differences {
             threads.map(|thread| (thread.tid, &*thread.name)).collect();
         expected.sort_unstable();
         read.sort_unstable();
+        // From 3.13 on `threading` of a second interpreter knows the thread that runs it by two
+        // names, of which one thread state can show but one.
+        let dummies: Vec<i32> = expected
+            .iter()
+            .filter(|(_, name)| name.starts_with("Dummy-"))
+            .map(|(tid, _)| *tid)
+            .collect();
+        expected.retain(|(tid, name)| *name != "MainThread" || !dummies.contains(tid));
         self.check("threads", &expected, &read);
     }
 }
