@@ -43,6 +43,9 @@ pub struct Layout {
     pub str_: StrLayout,
     /// `PyLongObject`.
     pub int: IntFormat,
+    /// True if the ints from -5 to 256 lie in one array (`small_ints`,
+    /// Include/internal/pycore_global_objects.h).
+    pub small_ints_in_array: bool,
     /// First item of `PyTupleObject`.
     pub tuple_items: u64,
     /// `asyncio.Handle` and `TimerHandle`, whose slots lie in alphabetical order.

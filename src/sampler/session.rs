@@ -115,6 +115,7 @@ impl Sampler {
     }
 
     fn run(&mut self, stop: &AtomicBool) -> EndReason {
+        self.tasks.begin_second();
         if let Err(reason) = self.discover(self.began_ns) {
             return reason;
         }
@@ -141,6 +142,7 @@ impl Sampler {
         self.sample_loops(now)?;
         if now >= self.next_discovery_ns {
             self.caches.codes.begin_epoch();
+            self.tasks.begin_second();
             self.interruptions.check_sleep(now, &mut self.pending);
             self.discover(now)?;
         }
