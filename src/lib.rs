@@ -2,7 +2,7 @@
 //!
 //! The flow goes one way: target memory → [`target`] (bytes of the other process) → [`layout`]
 //! (what the bytes mean in this CPython) → [`python`] (objects, frames, threads) → [`aio`]
-//! (loops, tasks, await chains). What is read becomes the plain data of `asyncspy_model`, on
+//! (loops, tasks, await chains) → [`sampler`] (ticks). What is read becomes the plain data of `asyncspy_model`, on
 //! which alone [`sink`] and the terminal view stand. Only [`cli`] sees everything.
 //!
 //! Invariants:
@@ -17,5 +17,6 @@ pub mod analysis;
 pub mod cli;
 pub mod layout;
 pub mod python;
+pub mod sampler;
 pub mod sink;
 pub mod target;

@@ -264,7 +264,7 @@ pub fn read_place(
     qualname: RemoteAddr,
 ) -> Result<Place, MemoryError> {
     let code = caches.codes.get(objects, frame.code)?;
-    let line = code.line(frame.offset_in(objects.layout));
+    let line = frame.line(objects.layout, &code);
     let function = if qualname.is_null() || objects.layout.code.qualname.is_some() {
         code.function.clone()
     } else {

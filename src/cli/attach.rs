@@ -73,6 +73,12 @@ impl Attached {
         }
     }
 
+    /// The interpreter, for sampling.
+    #[must_use]
+    pub fn into_python(self) -> Python {
+        self.python
+    }
+
     /// The process id.
     #[must_use]
     pub fn pid(&self) -> i32 {

@@ -24,6 +24,9 @@ pub mod output;
 pub mod permission;
 pub mod ps;
 pub mod pstree;
+pub mod record;
+pub mod sampling;
+pub mod watch;
 
 use clap::{Parser, Subcommand};
 
@@ -61,6 +64,10 @@ pub enum Command {
     Pstree(pstree::PstreeArgs),
     /// Print every thread's stack, and what holds each loop now
     Dump(dump::DumpArgs),
+    /// Print a line for each stall as it happens: how long, which task, which line
+    Watch(watch::WatchArgs),
+    /// Record where the loops' time goes, as a flame graph
+    Record(record::RecordArgs),
     /// Start a service that misbehaves on purpose, and look at it
     Demo(demo::DemoArgs),
 }
@@ -75,6 +82,8 @@ impl Cli {
             Command::Ps(args) => ps::run(args, &self.look),
             Command::Pstree(args) => pstree::run(args, &self.look),
             Command::Dump(args) => dump::run(args, &self.look),
+            Command::Watch(args) => watch::run(args, &self.look),
+            Command::Record(args) => record::run(args),
             Command::Demo(args) => demo::run(args, &self.look),
         }
     }

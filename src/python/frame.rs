@@ -2,12 +2,16 @@
 
 use asyncspy_model::RemoteAddr;
 
+use super::code::CodeInfo;
 use super::object::Objects;
 use crate::layout::{FrameOwner, GeneratorFrame, Instruction, Layout};
 use crate::target::memory::{Fields, MemoryError, MemoryViewExt};
 
 /// Deepest stack that is followed. Python's own limit is 1000 by default.
 pub const MAX_FRAMES: usize = 20_000;
+
+/// [`RawFrame::instruction`] of a frame whose `f_lasti` is -1 (3.8 to 3.10).
+const NOT_STARTED: u64 = u64::MAX;
 
 /// One frame, as it lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,15 +60,24 @@ impl RawFrame {
             addr,
             code: if frame.tagged { untag(code) } else { code },
             instruction: match frame.instruction_is {
-                // -1, not started, stands before the first instruction.
-                Instruction::Index(unit) => {
-                    u64::from(fields.i32(frame.instruction).max(0).cast_unsigned()) * unit
-                }
+                Instruction::Index(unit) => match u64::try_from(fields.i32(frame.instruction)) {
+                    Ok(index) => index * unit,
+                    Err(_) => NOT_STARTED,
+                },
                 Instruction::Pointer => fields.u64(frame.instruction),
             },
             previous: fields.ptr(frame.previous),
             owner,
         }
+    }
+
+    /// The line that it stands at, 0 when unknown: that of the definition before it has started.
+    #[must_use]
+    pub fn line(&self, layout: &Layout, code: &CodeInfo) -> u32 {
+        if self.instruction == NOT_STARTED {
+            return code.first_line();
+        }
+        code.line(self.offset_in(layout))
     }
 
     /// The position as an offset into the byte code, in bytes; 0 when it makes no sense.

@@ -1,0 +1,119 @@
+//! Programs of other kinds: asyncio imported late, two interpreters, very many tasks, locals.
+
+use std::collections::BTreeSet;
+
+use asyncspy::aio::snapshot::{Snapshooter, SnapshotOptions};
+use asyncspy::python::Python;
+use asyncspy_model::{LoopState, Snapshot};
+use asyncspy_test_support::compare::assert_equal;
+use asyncspy_test_support::{Interpreter, Outcome, Target, Truth};
+use libtest_mimic::Trial;
+
+use crate::catalogue::{look_at, one_per_minor, trial};
+
+/// The first minor version whose low-level module starts interpreters.
+const FIRST_WITH_INTERPRETERS: u32 = 12;
+
+/// As many tasks as a busy service has.
+const MANY: usize = 10_000;
+
+/// One interpreter of each minor version with each program.
+pub fn trials(interpreters: &[Interpreter]) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for interpreter in one_per_minor(interpreters) {
+        let name = &interpreter.name;
+        let each = interpreter.clone();
+        trials.push(trial(format!("late_import::{name}"), move || {
+            late_import(&each)
+        }));
+        let each = interpreter.clone();
+        trials.push(trial(format!("many::{name}"), move || many(&each)));
+        if interpreter.is_at_least(FIRST_WITH_INTERPRETERS) {
+            let each = interpreter.clone();
+            trials.push(trial(format!("subinterp::{name}"), move || {
+                subinterp(&each)
+            }));
+        }
+    }
+    trials
+}
+
+/// A program without asyncio has threads and nothing else; once it imports asyncio, the handle
+/// from before finds its tasks too.
+fn late_import(interpreter: &Interpreter) -> Outcome {
+    let mut target = Target::start(interpreter, "late_import.py", &[])?;
+    let mut python = Python::attach(target.pid)?;
+    let mut snapshooter = Snapshooter::default();
+    let before = snapshooter.take(&python, SnapshotOptions::default())?;
+    let facts: Truth = serde_json::from_value(target.ready.clone())?;
+    assert_equal("before", &facts, &before)?;
+    if !before.loops.is_empty() {
+        return Err(format!("a loop before asyncio: {:?}", before.loops).into());
+    }
+    target.send("import")?;
+    target.wait_until_ready()?;
+    python.look_for_asyncio();
+    let with_old_handle = snapshooter.take(&python, SnapshotOptions::default())?;
+    let with_new_handle = look_at(target.pid)?;
+    let truth = target.truth()?;
+    assert_equal("old handle", &truth, &with_old_handle)?;
+    assert_equal("new handle", &truth, &with_new_handle)
+}
+
+/// Both interpreters' tasks, and a stall in the second.
+fn subinterp(interpreter: &Interpreter) -> Outcome {
+    let mut target = Target::start(interpreter, "subinterp.py", &[])?;
+    let snapshot = look_at(target.pid)?;
+    let truth = target.truth()?;
+    assert_equal("idle", &truth, &snapshot)?;
+    let interpreters: BTreeSet<i64> = snapshot.loops.iter().map(|l| l.interpreter).collect();
+    if interpreters.len() != 2 {
+        return Err(format!("interpreters of the loops: {interpreters:?}").into());
+    }
+    target.stall("substall 60")?;
+    let snapshot = look_at(target.pid)?;
+    let second = &truth.subinterpreters[0].loops[0];
+    let found = snapshot.loops.iter().find(|info| info.id == second.id);
+    match found {
+        Some(info) if info.state == LoopState::Busy && snapshot.complete => Ok(()),
+        other => Err(format!("{:?} {other:?}", snapshot.faults).into()),
+    }
+}
+
+/// Each of very many tasks, once, whole.
+fn many(interpreter: &Interpreter) -> Outcome {
+    let target = Target::start(interpreter, "many.py", &[&MANY.to_string()])?;
+    let snapshot = look_at(target.pid)?;
+    if !snapshot.complete {
+        return Err(format!("not complete: {:?}", snapshot.faults).into());
+    }
+    if snapshot.tasks.len() != MANY + 2 {
+        return Err(format!("{} tasks", snapshot.tasks.len()).into());
+    }
+    expect_names(&snapshot)?;
+    let ms = snapshot.elapsed_ns / 1_000_000;
+    println!(
+        "many::{}: {MANY} tasks in {ms} ms, first snapshot",
+        interpreter.name
+    );
+    Ok(())
+}
+
+fn expect_names(snapshot: &Snapshot) -> Outcome {
+    let names: BTreeSet<&str> = snapshot.tasks.iter().map(|task| &*task.name).collect();
+    let lacking = (0..MANY).find(|index| !names.contains(format!("idle-{index}").as_str()));
+    if let Some(index) = lacking {
+        return Err(format!("idle-{index} is missing").into());
+    }
+    let idle = snapshot
+        .tasks
+        .iter()
+        .filter(|task| task.name.starts_with("idle-"));
+    for task in idle {
+        let functions: Vec<&str> = task.coroutine_stack.iter().map(|l| &*l.function).collect();
+        if functions != ["sleep", "rest", "descend", "descend"] {
+            return Err(format!("{}: {functions:?}", task.name).into());
+        }
+    }
+    Ok(())
+}
