@@ -54,6 +54,40 @@ pub struct TargetArgs {
     program: Vec<OsString>,
 }
 
+/// As [`TargetArgs`], but none may be named: then the user chooses.
+#[derive(Args, Clone, Debug)]
+pub struct OptionalTargetArgs {
+    /// Process id, decimal or 0x…; without one, choose from a list
+    #[arg(value_name = "PID", value_parser = parse_pid)]
+    #[arg(conflicts_with = "program")]
+    pid: Option<i32>,
+    /// Process id, as an option
+    #[arg(short = 'p', long = "pid", value_name = "PID", value_parser = parse_pid)]
+    #[arg(env = "ASYNCSPY_PID", hide_env = true)]
+    pid_option: Option<i32>,
+    /// Program to start and look at, with its arguments
+    #[arg(last = true, value_name = "PROGRAM")]
+    program: Vec<OsString>,
+}
+
+impl OptionalTargetArgs {
+    /// What to look at; `None` when nothing is named.
+    ///
+    /// # Errors
+    /// A usage error if both a process and a program were given.
+    pub fn target(&self) -> Result<Option<Target>, Error> {
+        if self.pid.is_none() && self.pid_option.is_none() && self.program.is_empty() {
+            return Ok(None);
+        }
+        let named = TargetArgs {
+            pid: self.pid,
+            pid_option: self.pid_option,
+            program: self.program.clone(),
+        };
+        named.target().map(Some)
+    }
+}
+
 /// What a command looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {

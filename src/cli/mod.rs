@@ -20,12 +20,15 @@ pub mod error;
 pub mod help;
 pub mod interrupt;
 pub mod invocation;
+pub mod live;
 pub mod output;
 pub mod permission;
+pub mod processes;
 pub mod ps;
 pub mod pstree;
 pub mod record;
 pub mod sampling;
+pub mod top;
 pub mod watch;
 
 use clap::{Parser, Subcommand};
@@ -58,6 +61,8 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Live view: is the loop blocked, by what, and who suffers
+    Top(top::TopArgs),
     /// List the tasks of each loop: state, what each waits for, where
     Ps(ps::PsArgs),
     /// Draw who awaits whom as a tree; name cycles as deadlocks
@@ -82,6 +87,7 @@ impl Cli {
             Command::Ps(args) => ps::run(args, &self.look),
             Command::Pstree(args) => pstree::run(args, &self.look),
             Command::Dump(args) => dump::run(args, &self.look),
+            Command::Top(args) => top::run(args, &self.look),
             Command::Watch(args) => watch::run(args, &self.look),
             Command::Record(args) => record::run(args),
             Command::Demo(args) => demo::run(args, &self.look),
