@@ -24,6 +24,8 @@ pub struct Interpreter {
     pub binary: PathBuf,
     /// True for a debug build.
     pub debug: bool,
+    /// True for a build without the GIL.
+    pub free_threaded: bool,
     /// The folder that is its root; `None` when that is ours.
     pub chroot: Option<PathBuf>,
     /// PYTHONPATH with which `packages` can be imported.

@@ -1,0 +1,31 @@
+//! Tests that can say that they cannot run here, which libtest has no word for.
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::Outcome;
+
+/// A test of this name.
+pub fn trial(name: String, run: impl FnOnce() -> Outcome + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        run().map_err(|error| Failed::from(error.to_string()))
+    })
+}
+
+/// A test that cannot run here: ignored, with the reason in its name. `scripts/check` closes with
+/// all lines that say `(cannot run: …)`.
+#[must_use]
+pub fn missing(name: &str, reason: &str) -> Trial {
+    Trial::test(format!("{name} (cannot run: {reason})"), || Ok(())).with_ignored_flag(true)
+}
+
+/// A test, or an ignored one when there is a reason against it.
+pub fn trial_unless(
+    reason: Option<&str>,
+    name: String,
+    run: impl FnOnce() -> Outcome + Send + 'static,
+) -> Trial {
+    match reason {
+        Some(reason) => missing(&name, reason),
+        None => trial(name, run),
+    }
+}
