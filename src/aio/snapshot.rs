@@ -198,7 +198,7 @@ impl Snapshooter {
                     layout,
                     &mut self.caches,
                     thread,
-                    python.facts.pid,
+                    python.facts.inner_pid,
                 );
                 match read {
                     Ok(activity) => view.activities.push(activity),

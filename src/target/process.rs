@@ -10,6 +10,8 @@ use nix::time::{ClockId, clock_gettime};
 pub struct ProcessFacts {
     /// Process id in asyncspy's namespace.
     pub pid: i32,
+    /// Process id as the process itself sees it: another one in a pid namespace of its own.
+    pub inner_pid: i32,
     /// Target of `/proc/PID/exe`; with the mark ` (deleted)` if so.
     pub exe: PathBuf,
     /// Command line, words joined by spaces.
@@ -63,6 +65,7 @@ impl ProcessFacts {
         let start_ticks = start_ticks(&stat).unwrap_or(0);
         Ok(Self {
             pid,
+            inner_pid: super::threads::inner_pid(pid),
             exe,
             command,
             start_ticks,

@@ -50,6 +50,12 @@ fn own_depth() -> usize {
     namespace_ids("/proc/self/status").len().max(1)
 }
 
+/// The id by which a process knows itself, in the innermost of its pid namespaces.
+pub(super) fn inner_pid(pid: i32) -> i32 {
+    let ids = namespace_ids(&format!("/proc/{pid}/status"));
+    ids.last().copied().unwrap_or(pid)
+}
+
 fn namespace_ids(status_path: &str) -> Vec<i32> {
     let Ok(text) = fs::read(status_path) else {
         return Vec::new();
