@@ -1,12 +1,17 @@
 //! Which tests there are, and which of them cannot run here.
 
+use std::sync::{PoisonError, RwLock};
+
 use asyncspy::aio::snapshot::{Snapshooter, SnapshotOptions};
 use asyncspy::python::Python;
 use asyncspy_model::Snapshot;
 use asyncspy_test_support::{Interpreter, Outcome, interpreters};
 use libtest_mimic::{Failed, Trial};
 
-use crate::{edges, kinds, locals, programs};
+use crate::{busy, edges, kinds, lifecycle, locals, namespaces, programs};
+
+/// Held for reading by each test, and for writing by one that needs the machine for itself.
+static MACHINE: RwLock<()> = RwLock::new(());
 
 /// All tests.
 ///
@@ -20,6 +25,9 @@ pub fn all() -> Outcome<Vec<Trial>> {
     trials.extend(edges::trials(&supported));
     trials.extend(programs::trials(&supported));
     trials.extend(locals::trials(&supported));
+    trials.extend(lifecycle::trials(&supported));
+    trials.extend(namespaces::trials(&supported));
+    trials.extend(busy::trials(&supported));
     Ok(trials)
 }
 
@@ -34,6 +42,15 @@ pub fn one_per_minor(interpreters: &[Interpreter]) -> impl Iterator<Item = &Inte
 /// A test of this name.
 pub fn trial(name: String, run: impl FnOnce() -> Outcome + Send + 'static) -> Trial {
     Trial::test(name, move || {
+        let _shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+        run().map_err(|error| Failed::from(error.to_string()))
+    })
+}
+
+/// A test that no other runs beside, because it measures.
+pub fn trial_alone(name: String, run: impl FnOnce() -> Outcome + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        let _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
         run().map_err(|error| Failed::from(error.to_string()))
     })
 }
