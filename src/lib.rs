@@ -2,8 +2,8 @@
 //!
 //! The flow goes one way: target memory → [`target`] (bytes of the other process) → [`layout`]
 //! (what the bytes mean in this CPython) → [`python`] (objects, frames, threads) → [`aio`]
-//! (loops, tasks, await chains). What is read becomes the plain data of `asyncspy_model`, on
-//! which alone [`sink`] and the terminal view stand. Only `cli` sees everything.
+//! (loops, tasks, await chains) → [`sampler`] (ticks). What is read becomes the plain data of `asyncspy_model`, on
+//! which alone [`sink`] and the terminal view stand. Only [`cli`] sees everything.
 //!
 //! Invariants:
 //! - The target is only read: nothing here pauses it, writes to it or runs code in it.
@@ -14,7 +14,9 @@
 
 pub mod aio;
 pub mod analysis;
+pub mod cli;
 pub mod layout;
 pub mod python;
+pub mod sampler;
 pub mod sink;
 pub mod target;

@@ -1,17 +1,25 @@
-//! asyncspy
-use asyncspy::aio::snapshot::{Snapshooter, SnapshotOptions};
-use asyncspy::python::Python;
+//! asyncspy tells, from outside, why a Python asyncio event loop does not answer.
 
-fn main() {
-    let pid: i32 = std::env::args().nth(1).and_then(|a| a.parse().ok()).unwrap_or(0);
-    match Python::attach(pid) {
-        Ok(python) => {
-            let mut s = Snapshooter::default();
-            let n: usize = std::env::args().nth(2).and_then(|a| a.parse().ok()).unwrap_or(1);
-            for _ in 1..n { let x = s.take(&python, SnapshotOptions::default()); if let Ok(x) = x { eprintln!("{} tasks {} complete {} {:?} {} us", x.python, x.tasks.len(), x.complete, x.faults, x.elapsed_ns/1000); } }
-            let snap = s.take(&python, SnapshotOptions { locals: false });
-            match snap { Ok(s) => println!("{}", serde_json::to_string(&s).unwrap_or_default()), Err(e) => eprintln!("{e}") }
+use std::process::ExitCode;
+
+use asyncspy::cli::{Cli, Exit};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version come this way too, with a code of 0.
+        Err(told) => {
+            let printed = told.print();
+            let code = u8::try_from(told.exit_code()).unwrap_or(Exit::Usage.code());
+            return ExitCode::from(if printed.is_ok() { code } else { 0 });
         }
-        Err(e) => eprintln!("{e}"),
+    };
+    match cli.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error.report();
+            ExitCode::from(error.exit().code())
+        }
     }
 }

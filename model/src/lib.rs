@@ -11,6 +11,7 @@
 //! - [`snapshot`]: a census of every thread, loop and task at one moment.
 //! - [`sample`]: what each loop did at one tick, and the [`Event`] stream made of them.
 //! - [`stall`]: a turn of a loop that outlasted the threshold, with its cause.
+//! - [`profile`]: where time went, as stacks with weights.
 //! - [`report`]: what the analysis has gathered so far, ready to be shown.
 //! - [`text`]: making text from the target safe to show.
 //!
@@ -18,6 +19,7 @@
 //! machine that runs asyncspy; one that ends in `_unix_ns` is wall-clock time since the epoch.
 
 pub mod ids;
+pub mod profile;
 pub mod quality;
 pub mod report;
 pub mod sample;
@@ -27,6 +29,7 @@ pub mod stall;
 pub mod text;
 
 pub use ids::{LoopId, RemoteAddr, StackId, TaskId, TaskIndex};
+pub use profile::{FrameLabel, Run, Timeline};
 pub use quality::{FaultKind, Faults, SamplingQuality};
 pub use sample::{Event, LoopActivity, LoopSample, Sample, TaskDefinition, Turn};
 pub use snapshot::{

@@ -185,6 +185,31 @@ pub fn group_parents(
     Ok(parents)
 }
 
+/// The tasks that wait for a C task or future, found by its callbacks alone: whoever is woken by
+/// its completion, directly or through gather, shield, wait and TaskGroup.
+///
+/// # Errors
+/// When a callback cannot be read.
+pub fn woken_tasks(
+    objects: Objects<'_>,
+    caches: &mut Caches,
+    future: RemoteAddr,
+) -> Result<Vec<TaskId>, MemoryError> {
+    let mut search = Search::new(objects, caches);
+    let mut pending = vec![future];
+    while let Some(at) = pending.pop() {
+        if search.seen.len() > MAX_NESTING || !search.seen.insert(at) {
+            continue;
+        }
+        for callback in callbacks(objects, at)? {
+            if let Some(next) = search.after_callback(callback)? {
+                pending.push(next);
+            }
+        }
+    }
+    Ok(search.tasks)
+}
+
 struct Search<'a, 'c> {
     objects: Objects<'a>,
     caches: &'c mut Caches,
@@ -230,6 +255,39 @@ impl<'a, 'c> Search<'a, 'c> {
             }
         }
         Ok(())
+    }
+
+    /// Notes the task that a callback wakes, or returns the future that it completes.
+    fn after_callback(
+        &mut self,
+        callback: RemoteAddr,
+    ) -> Result<Option<RemoteAddr>, MemoryError> {
+        let owner = match self.caches.types.kind_of(self.objects, callback) {
+            // `m_self` of the builtin `task_wakeup`, `im_self` of a method.
+            TypeKind::Builtin | TypeKind::Method => callback.offset(24),
+            TypeKind::TaskMethod => callback.offset(16),
+            TypeKind::Function => {
+                let Some(code) = self.function_code(callback)? else {
+                    return Ok(None);
+                };
+                // gather and shield, then wait.
+                let outer = self.closure_value(callback, &code, "outer")?;
+                return match outer {
+                    Some(outer) => Ok(Some(outer)),
+                    None => self.closure_value(callback, &code, "waiter"),
+                };
+            }
+            _ => return Ok(None),
+        };
+        let owner = self.objects.view.read_ptr(owner)?;
+        let info = self.caches.types.of_object(self.objects, owner)?;
+        if info.kind == TypeKind::Task {
+            self.tasks.push(TaskId(owner));
+        } else if &*info.name == "TaskGroup" {
+            let parent = self.objects.attribute(owner, "_parent_task")?;
+            self.tasks.extend(parent.map(TaskId));
+        }
+        Ok(None)
     }
 
     /// What a future made by `shield` protects: its callback `_outer_done_callback` closes over

@@ -101,6 +101,25 @@ impl Registries {
         Ok(registered)
     }
 
+    /// The dict of running tasks by loop, where the version has one.
+    ///
+    /// # Errors
+    /// [`MemoryError::Gone`] and [`MemoryError::Denied`] only.
+    pub fn current_tasks(
+        &mut self,
+        objects: Objects<'_>,
+        interpreter: &Interpreter,
+    ) -> Result<Option<RemoteAddr>, MemoryError> {
+        if objects.layout.running_task != RunningTask::CurrentTasks {
+            return Ok(None);
+        }
+        let mut faults = Faults::default();
+        let Some(registry) = self.registry(objects, interpreter, &mut faults)? else {
+            return Ok(None);
+        };
+        Ok(containers(objects, registry)?.and_then(|containers| containers.current))
+    }
+
     fn collect_lists(
         &mut self,
         image: &PageImage<'_>,

@@ -15,15 +15,11 @@ use crate::python::stack::StackReader;
 use crate::target::gather::Gather;
 use crate::python::object::Objects;
 use crate::python::thread::Thread;
-use crate::python::types::TypeKind;
 use crate::target::image::PageImage;
 use crate::target::memory::{MemoryError, MemoryViewExt};
 
 /// How often the stack of a running thread is tried until it is proven.
 const ATTEMPTS: usize = 100;
-
-/// A generator method of this name is part of an await chain.
-const AWAIT_METHOD: &str = "__await__";
 
 /// A thread at one moment.
 #[derive(Debug)]
@@ -54,7 +50,13 @@ impl ThreadActivity {
         inner_pid: i32,
     ) -> Result<Self, MemoryError> {
         let mut reader = StackReader::new(thread.addr);
-        reader.follow(image.memory(), layout, &mut Gather::default(), ATTEMPTS)?;
+        reader.follow(
+            image.memory(),
+            layout,
+            &mut Gather::default(),
+            ATTEMPTS,
+            &mut |_, _| {},
+        )?;
         let chain = reader.chain().clone();
         // The chain is of this moment; the image may be older.
         let fresh = PageImage::new(image.memory());
@@ -117,7 +119,6 @@ pub struct RunningStep {
 /// frame, up to `innermost`, where another task's step or the stack's top begins.
 #[must_use]
 pub fn running_step(
-    objects: Objects<'_>,
     caches: &mut Caches,
     activity: &ThreadActivity,
     innermost: usize,
@@ -129,9 +130,7 @@ pub fn running_step(
     for depth in (innermost..outermost).rev() {
         match activity.chain.frames[depth].owner {
             Owner::Shim => {}
-            Owner::Generator(generator)
-                if is_awaited(objects, caches, generator, activity.places[depth].as_ref()) =>
-            {
+            Owner::Generator(_) if is_awaited(activity.places[depth].as_ref()) => {
                 boundary = depth;
             }
             _ => break,
@@ -148,23 +147,8 @@ pub fn running_step(
 }
 
 /// True for a frame that stands in an await chain, false for a generator that is merely iterated.
-fn is_awaited(
-    objects: Objects<'_>,
-    caches: &mut Caches,
-    generator: RemoteAddr,
-    place: Option<&Place>,
-) -> bool {
-    match caches.types.kind_of(objects, generator) {
-        TypeKind::Coroutine | TypeKind::AsyncGenerator => true,
-        TypeKind::Generator => {
-            place.is_some_and(|place| place.code.is_iterable_coroutine || is_await_method(place))
-        }
-        _ => false,
-    }
-}
-
-fn is_await_method(place: &Place) -> bool {
-    &*place.code.name == AWAIT_METHOD
+fn is_awaited(place: Option<&Place>) -> bool {
+    place.is_some_and(|place| place.code.is_awaitable)
 }
 
 fn place_of(objects: Objects<'_>, caches: &mut Caches, frame: &RawFrame) -> Option<Place> {
@@ -181,8 +165,12 @@ fn place_of(objects: Objects<'_>, caches: &mut Caches, frame: &RawFrame) -> Opti
     read_place(objects, caches, frame, qualname).ok()
 }
 
-/// The loop that a thread runs; null when it runs none.
-fn running_loop(
+/// The loop that a thread runs; null when it runs none. `pid` is the target's id as it sees it
+/// itself.
+///
+/// # Errors
+/// When the thread's record of it cannot be read.
+pub fn running_loop(
     objects: Objects<'_>,
     thread: &Thread,
     inner_pid: i32,

@@ -66,6 +66,7 @@ impl Snapshooter {
     ) -> Result<Snapshot, MemoryError> {
         let (began_monotonic_ns, began_unix_ns) = (monotonic_now_ns(), unix_now_ns());
         self.caches.types.clear();
+        self.caches.codes.begin_epoch();
         let image = PageImage::new(&python.memory);
         let objects = Objects {
             view: &image,
@@ -209,7 +210,7 @@ impl Snapshooter {
                     Err(_) => {}
                 }
             }
-            self.join_steps(python, view)?;
+            self.join_steps(view);
             let astray: Vec<usize> = (0..view.census.records.len())
                 .filter(|at| view.is_astray(*at))
                 .collect();
@@ -250,16 +251,7 @@ impl Snapshooter {
     }
 
     /// Finds the tasks whose steps are on a stack.
-    fn join_steps(
-        &mut self,
-        python: &Python,
-        view: &mut InterpreterView,
-    ) -> Result<(), MemoryError> {
-        let fresh = PageImage::new(&python.memory);
-        let objects = Objects {
-            view: &fresh,
-            layout: &python.layout,
-        };
+    fn join_steps(&mut self, view: &mut InterpreterView) {
         let by_coro: FxHashMap<RemoteAddr, (RemoteAddr, RemoteAddr)> = view
             .census
             .records
@@ -277,13 +269,12 @@ impl Snapshooter {
                 let Some((task, loop_addr)) = by_coro.get(&coro) else {
                     continue;
                 };
-                let step = running_step(objects, &mut self.caches, activity, innermost, depth);
+                let step = running_step(&mut self.caches, activity, innermost, depth);
                 view.steps.insert(*task, step);
                 view.running.entry(*loop_addr).or_insert(*task);
                 innermost = depth + 1;
             }
         }
-        Ok(())
     }
 
     fn describe(

@@ -319,7 +319,11 @@ pub fn agree(
         .all(|(addr, len)| first.agrees_with(second, *addr, *len))
 }
 
-fn read_name(
+/// The name of a task, and whether it was cut.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read_name(
     objects: Objects<'_>,
     caches: &mut Caches,
     fields: &TaskFields,

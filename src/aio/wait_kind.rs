@@ -49,7 +49,8 @@ pub fn waits_on(
 }
 
 /// The asyncio function that the user's code called: the outermost of the asyncio frames at the
-/// end of the chain, but the one inside a `wait_for`, which only adds a time limit.
+/// end of the chain, but the one inside a `wait_for`, which only adds a time limit, and inside
+/// the `async with` of a lock.
 fn asyncio_call(chain: &[Location]) -> Option<&str> {
     let frames = chain
         .iter()
@@ -58,7 +59,7 @@ fn asyncio_call(chain: &[Location]) -> Option<&str> {
     let outermost = names
         .iter()
         .rev()
-        .find(|name| !matches!(**name, "wait_for"))
+        .find(|name| !matches!(**name, "wait_for" | "_ContextManagerMixin.__aenter__"))
         .or_else(|| names.last())?;
     Some(plain_name(outermost))
 }

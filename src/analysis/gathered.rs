@@ -2,23 +2,33 @@
 
 use std::sync::Arc;
 
-use asyncspy_model::{LoopActivity, LoopSample, Stall};
+use asyncspy_model::{LoopActivity, LoopSample, Snapshot, Stall};
 
 use super::between::Between;
+use super::call_tree::CachedCallTree;
 use super::conditions::Conditions;
 use super::definitions::Definitions;
+use super::history::History;
+use super::holds::Holds;
 use super::ledger::Ledger;
+use super::loop_time::LoopTime;
 use super::meter::{Content, Slice};
 use super::stall_clock::Step;
 use super::story;
 use super::tracked_loop::TrackedLoop;
 use super::turn::Stretch;
+use super::waits::Waits;
 use super::{Finding, Settings};
 
 /// What is gathered.
 #[derive(Debug)]
 pub(super) struct Gathered {
     pub ledger: Ledger,
+    pub time: LoopTime,
+    pub holds: Holds,
+    pub history: History,
+    pub waits: Option<Waits>,
+    pub call_tree: CachedCallTree,
 }
 
 /// What an event is judged by.
@@ -39,10 +49,10 @@ impl Scene<'_> {
     }
 
     /// The stall that goes on in this loop.
-    pub fn ongoing(&self, tracked: &TrackedLoop) -> Option<Arc<Stall>> {
+    pub fn ongoing(&self, tracked: &TrackedLoop) -> Option<(Arc<Stall>, Stretch)> {
         let open = tracked.clock.open().filter(|open| open.number > 0)?;
         let stretch = open.stretch(open.seen(), self.conditions);
-        Some(self.tell(&stretch, tracked, true))
+        Some((self.tell(&stretch, tracked, true), stretch))
     }
 }
 
@@ -50,12 +60,42 @@ impl Gathered {
     pub fn new(settings: &Settings) -> Self {
         Self {
             ledger: Ledger::new(settings.keep_stalls),
+            time: LoopTime::new(settings.keeps_timelines),
+            holds: Holds::default(),
+            history: History::default(),
+            waits: settings.counts_waits.then(Waits::default),
+            call_tree: CachedCallTree::default(),
         }
     }
 
-    /// Forgets everything.
+    /// Forgets everything but the tasks' history, which is about what there is now.
     pub fn clear(&mut self) {
         self.ledger.clear();
+        self.time.clear();
+        self.holds = Holds::default();
+        if let Some(waits) = &mut self.waits {
+            waits.clear();
+        }
+        self.call_tree = CachedCallTree::default();
+    }
+
+    /// Forgets what indices of stacks and tasks mean: a new session may give them anew.
+    pub fn forget_indices(&mut self) {
+        self.holds.forget_stacks();
+        self.time.forget_indices();
+    }
+
+    /// Notes that it is now `now`.
+    pub fn grow_older(&mut self, now: u64) {
+        self.call_tree.grow_older(now, self.time.busy());
+    }
+
+    /// Takes over a census of all tasks.
+    pub fn add_census(&mut self, snapshot: &Snapshot) {
+        self.history.add_census(snapshot);
+        if let Some(waits) = &mut self.waits {
+            waits.add_census(snapshot);
+        }
     }
 
     /// Adds a sample of a loop.
@@ -70,26 +110,32 @@ impl Gathered {
         let content = Content::of(sample);
         let slices = tracked.meter.advance(scene.at, content, scene.conditions);
         for slice in slices.into_iter().flatten() {
-            self.add_slice(tracked, &slice);
+            self.add_slice(tracked, &slice, scene.definitions);
         }
         let step = tracked.clock.observe(sample, read, scene.conditions);
         self.settle(tracked, step, scene, findings);
         tracked.last = Some(*sample);
         tracked.last_at = scene.at;
-        if matches!(sample.activity, LoopActivity::Busy(_)) {
+        if let LoopActivity::Busy(turn) = &sample.activity {
+            tracked.hides_turns = turn.began_monotonic_ns.is_none();
             self.judge_open(tracked, scene, findings);
         }
     }
 
-    fn add_slice(&mut self, tracked: &mut TrackedLoop, slice: &Slice) {
-        let is_busy = match slice.content {
-            Content::Unknown => return,
-            Content::Idle => false,
-            Content::Busy(_) => true,
-        };
-        tracked
-            .health
-            .add_time(slice.until_ns, slice.weight_ns, is_busy);
+    fn add_slice(&mut self, tracked: &mut TrackedLoop, slice: &Slice, definitions: &Definitions) {
+        self.time.add(&tracked.path, slice, definitions);
+        self.holds.add(tracked.path.serial, slice, definitions);
+        let (at, weight_ns) = (slice.until_ns, slice.weight_ns);
+        match slice.content {
+            Content::Unknown => {}
+            Content::Idle => tracked.health.add_time(at, weight_ns, false),
+            Content::Busy(held) => {
+                tracked.health.add_time(at, weight_ns, true);
+                if let Some(task) = definitions.task(held.task) {
+                    self.history.add_held(task, weight_ns, at);
+                }
+            }
+        }
     }
 
     /// Numbers the turn that goes on if it has become a stall, and tells once when it is an error.
@@ -113,7 +159,8 @@ impl Gathered {
         if certain_ns >= rules.error_threshold_ns && !open.is_error_told {
             open.is_error_told = true;
             open.number = self.ledger.number(open.number);
-            findings.extend(scene.ongoing(tracked).map(Finding::StallPassedError));
+            let ongoing = scene.ongoing(tracked);
+            findings.extend(ongoing.map(|(stall, _)| Finding::StallPassedError(stall)));
         }
     }
 
@@ -126,13 +173,14 @@ impl Gathered {
         findings: &mut Vec<Finding>,
     ) {
         if let Some(turn_ns) = step.turn_ns {
-            let interval_ns = scene.conditions.rules.interval_ns;
-            tracked.health.add_turn(scene.at, turn_ns, interval_ns);
+            tracked.health.add_turn(scene.at, turn_ns);
         }
         for mut stretch in step.stalls {
             stretch.number = self.ledger.number(stretch.number);
             let stall = scene.tell(&stretch, tracked, false);
             self.ledger.enter(&stall, stretch.is_error);
+            self.time
+                .add_stall(&tracked.path, &stall, &stretch, scene.definitions);
             findings.push(Finding::StallEnded(stall));
         }
     }
@@ -144,11 +192,13 @@ impl Gathered {
         scene: &Scene,
         findings: &mut Vec<Finding>,
     ) {
-        let Some(stall) = scene.ongoing(tracked) else {
+        let Some((stall, stretch)) = scene.ongoing(tracked) else {
             return;
         };
         let is_error = stall.duration_ns >= scene.conditions.rules.error_threshold_ns;
         self.ledger.enter(&stall, is_error);
+        self.time
+            .add_stall(&tracked.path, &stall, &stretch, scene.definitions);
         findings.push(Finding::StallEnded(stall));
     }
 }

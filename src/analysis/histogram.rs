@@ -27,6 +27,16 @@ impl LogHistogram {
         }
     }
 
+    /// The same values with other weights: each bucket's times what `factor` says of its value.
+    pub fn reweighed(&self, factor: impl Fn(u64) -> f64) -> Self {
+        let buckets = self.buckets.iter();
+        Self {
+            buckets: buckets
+                .map(|&(bucket, weight)| (bucket, weight * factor(middle_of(bucket))))
+                .collect(),
+        }
+    }
+
     /// Forgets everything and keeps its memory.
     pub fn clear(&mut self) {
         self.buckets.clear();
@@ -111,6 +121,8 @@ mod tests {
         for (quantile, expected) in [(0.0, 1), (0.5, 1), (0.99, 10), (1.0, 102)] {
             assert_eq!(histogram.quantile(quantile), expected, "at {quantile}");
         }
+        let heavy_tail = histogram.reweighed(|value| if value > 50 { 1_000.0 } else { 1.0 });
+        assert_eq!(heavy_tail.quantile(0.5), 102);
         let mut merged = LogHistogram::default();
         merged.merge(&histogram);
         assert_eq!(merged.quantile(0.99), 10);

@@ -1,8 +1,9 @@
 //! The loops that are followed.
 
-use asyncspy_model::sample::LoopDefinition;
+use asyncspy_model::sample::{LoopDefinition, Session};
 use asyncspy_model::{LoopId, LoopSample};
 
+use super::paths::LoopPath;
 use super::tracked_loop::TrackedLoop;
 
 /// How many loops are followed at once. A program that calls `asyncio.run` again and again makes
@@ -13,19 +14,28 @@ const MAX_LOOPS: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Loops {
     tracked: Vec<TrackedLoop>,
+    serial: u32,
 }
 
 impl Loops {
     /// Follows a loop. Returns one that has to be given up: an older one at the same address, or
     /// the one that was not seen for longest when there are too many.
-    pub fn add(&mut self, definition: &LoopDefinition, now: u64) -> Option<TrackedLoop> {
+    pub fn add(
+        &mut self,
+        definition: &LoopDefinition,
+        session: Option<&Session>,
+        now: u64,
+    ) -> Option<TrackedLoop> {
         let same = |tracked: &TrackedLoop| tracked.definition.id == definition.id;
         let given_up = match self.tracked.iter().position(same) {
             Some(position) => Some(self.tracked.swap_remove(position)),
             None if self.tracked.len() >= MAX_LOOPS => self.remove_stalest(),
             None => None,
         };
-        self.tracked.push(TrackedLoop::new(definition.clone(), now));
+        self.serial = self.serial.wrapping_add(1);
+        let path = LoopPath::new(self.serial, session, definition);
+        self.tracked
+            .push(TrackedLoop::new(definition.clone(), path, now));
         given_up
     }
 
@@ -55,7 +65,13 @@ impl Loops {
     }
 }
 
-/// True if the sample found the loop's thread stopped by a signal or a debugger.
-pub(super) const fn is_stopped(sample: &LoopSample) -> bool {
-    matches!(sample.os_state, 'T' | 't')
+/// Whether a sample found the target stopped by a signal or a debugger; `None` if it looked at no
+/// thread's state.
+pub(super) fn find_stopped(samples: &[LoopSample]) -> Option<bool> {
+    let mut looked_at = samples
+        .iter()
+        .filter(|sample| sample.os_state != '?')
+        .peekable();
+    looked_at.peek()?;
+    Some(looked_at.any(|sample| matches!(sample.os_state, 'T' | 't')))
 }

@@ -14,17 +14,26 @@
 //! sum stalls up. `meter` says how much time a sample stands for, `health` keeps a loop's last
 //! minute. `definitions` are what samples refer to.
 
+mod await_graph;
 mod between;
+mod call_tree;
 mod conditions;
 mod culprits;
 mod definitions;
+#[cfg(test)]
+mod figures;
 mod gathered;
 mod health;
 mod histogram;
+mod history;
+mod holds;
 mod ledger;
+mod loop_time;
 mod loops;
 mod meter;
+mod paths;
 mod pauses;
+mod place_time;
 mod rate;
 mod report;
 mod segment;
@@ -32,16 +41,22 @@ mod stall_clock;
 mod story;
 #[cfg(test)]
 mod testing;
+mod timelines;
 mod tracked_loop;
+mod tree;
 #[cfg(test)]
 mod truth;
 mod turn;
 mod votes;
+mod waits;
 
 use std::sync::Arc;
 
 use asyncspy_model::sample::{EndReason, Interruption, LoopDefinition, Session};
 use asyncspy_model::{Event, Sample, SamplingQuality, Snapshot, Stall};
+
+pub use await_graph::AwaitGraph;
+pub use loop_time::{Mode, Profile};
 
 use between::Between;
 use conditions::{Conditions, Rules};
@@ -64,15 +79,21 @@ pub struct Settings {
     pub error_threshold_ns: u64,
     /// How many stalls are kept in full, the newest. Sums go over all of them.
     pub keep_stalls: usize,
+    /// Whether to count the time that tasks wait, for [`Mode::Waits`].
+    pub counts_waits: bool,
+    /// Whether to keep what each loop ran when, for [`Profile::timelines`]. That grows with time.
+    pub keeps_timelines: bool,
 }
 
 impl Default for Settings {
-    /// 100 ms and 500 ms, and the last 1000 stalls.
+    /// 100 ms and 500 ms, the last 1000 stalls, neither waits nor timelines.
     fn default() -> Self {
         Self {
             threshold_ns: 100_000_000,
             error_threshold_ns: 500_000_000,
             keep_stalls: 1_000,
+            counts_waits: false,
+            keeps_timelines: false,
         }
     }
 }
@@ -100,6 +121,8 @@ pub struct Analysis {
     quality: SamplingQuality,
     /// Samples so far; marks the loops that a sample has.
     ticks: u64,
+    /// When the first session began.
+    origin: Option<u64>,
     /// The moment of the last event that has one.
     now: u64,
     ended: Option<EndReason>,
@@ -123,6 +146,7 @@ impl Analysis {
             rate: AchievedRate::default(),
             quality: SamplingQuality::default(),
             ticks: 0,
+            origin: None,
             now: 0,
             ended: None,
         }
@@ -137,7 +161,7 @@ impl Analysis {
             Event::Stack { id, frames } => self.definitions.add_stack(*id, frames),
             Event::Task(task) => self.definitions.add_task(task),
             Event::Sample(sample) => self.add_sample(sample, &mut findings),
-            Event::Snapshot(snapshot) => self.snapshot = Some(Arc::clone(snapshot)),
+            Event::Snapshot(snapshot) => self.add_snapshot(snapshot),
             Event::Interruption {
                 reason,
                 from_monotonic_ns,
@@ -170,18 +194,22 @@ impl Analysis {
         }
         self.conditions.rules = Rules::new(&self.settings, session.interval_ns);
         self.definitions.begin_session(session);
+        self.gathered.forget_indices();
+        self.origin.get_or_insert(session.began_monotonic_ns);
         self.now = self.now.max(session.began_monotonic_ns);
         self.ended = None;
     }
 
     fn add_loop(&mut self, definition: &LoopDefinition, findings: &mut Vec<Finding>) {
-        if let Some(old) = self.loops.add(definition, self.now) {
+        let session = self.definitions.session();
+        if let Some(old) = self.loops.add(definition, session, self.now) {
             self.give_up(old, self.now, findings);
         }
     }
 
     /// Ends what a loop still did; it was over at `at`.
     fn give_up(&mut self, mut tracked: TrackedLoop, at: u64, findings: &mut Vec<Finding>) {
+        self.gathered.holds.end(tracked.path.serial);
         let step = tracked.clock.end(at, &self.conditions);
         let scene = Scene {
             definitions: &self.definitions,
@@ -199,10 +227,11 @@ impl Analysis {
         self.now = self.now.max(at);
         self.quality = sample.quality;
         self.rate.note(at, sample.quality.samples);
+        self.gathered.grow_older(at);
         if is_failed {
             return;
         }
-        let is_stopped = sample.loops.iter().any(loops::is_stopped);
+        let is_stopped = loops::find_stopped(&sample.loops);
         self.conditions.observe_stop(at, is_stopped);
         for loop_sample in &sample.loops {
             let (task, stack) = (loop_sample.task, loop_sample.stack);
@@ -220,6 +249,7 @@ impl Analysis {
         }
         for tracked in self.loops.iter_mut() {
             if tracked.tick != self.ticks {
+                self.gathered.holds.end(tracked.path.serial);
                 let step = tracked.miss(read, &self.conditions);
                 let scene = Scene {
                     definitions: &self.definitions,
@@ -229,6 +259,12 @@ impl Analysis {
                 self.gathered.settle(tracked, step, &scene, findings);
             }
         }
+    }
+
+    fn add_snapshot(&mut self, snapshot: &Arc<Snapshot>) {
+        self.now = self.now.max(snapshot.began_monotonic_ns);
+        self.gathered.add_census(snapshot);
+        self.snapshot = Some(Arc::clone(snapshot));
     }
 
     fn add_interruption(&mut self, reason: Interruption, from: u64, until: u64) {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use asyncspy_model::report::Report;
 use asyncspy_model::sample::{EndReason, Interruption, LoopDefinition, Session};
 use asyncspy_model::{
-    BeganIs, Cause, Event, FrameKind, Location, LoopActivity, LoopId, LoopKind, LoopSample,
-    RemoteAddr, Sample, SamplingQuality, StackFrame, StackId, Stall, TaskDefinition, TaskId,
-    TaskIndex, Turn,
+    BeganIs, Cause, Event, Faults, FrameKind, FrameLabel, Location, LoopActivity, LoopId, LoopInfo,
+    LoopKind, LoopSample, LoopState, RemoteAddr, Sample, SamplingQuality, Snapshot, StackFrame,
+    StackId, Stall, TaskDefinition, TaskId, TaskIndex, TaskInfo, TaskState, ThreadInfo, Turn,
+    WaitsOn,
 };
 
 use super::conditions::{Conditions, Rules};
@@ -270,4 +271,103 @@ impl Bench {
         });
         ended.collect()
     }
+}
+
+pub fn task_id(number: u64) -> TaskId {
+    TaskId(RemoteAddr(0x9000 + number * 0x100))
+}
+
+/// A runnable task of the first loop, whose coroutine bears its name.
+pub fn task_info(number: u64, name: &str) -> TaskInfo {
+    TaskInfo {
+        id: task_id(number),
+        name: name.into(),
+        class: "Task".into(),
+        loop_id: loop_id(1),
+        state: TaskState::Runnable,
+        cancelling: false,
+        coroutine_stack: Arc::new([place(name, 7)]),
+        sync_stack: Arc::new([]),
+        awaited_by: Vec::new(),
+        waits_on: None,
+        torn: false,
+    }
+}
+
+/// The task, waiting in this call.
+pub fn waiting(task: TaskInfo, kind: &str) -> TaskInfo {
+    TaskInfo {
+        state: TaskState::Waiting,
+        waits_on: Some(WaitsOn {
+            kind: kind.into(),
+            leaf: "Future".into(),
+            tasks: Vec::new(),
+            detail: None,
+        }),
+        ..task
+    }
+}
+
+pub fn task_definition(number: u64, name: &str) -> TaskDefinition {
+    TaskDefinition {
+        index: TaskIndex(0),
+        id: task_id(number),
+        name: name.into(),
+        label: name.into(),
+        awaiters: Vec::new(),
+    }
+}
+
+/// A census at this millisecond, with one loop in a thread called `main`.
+pub fn snapshot(at_ms: u64, tasks: Vec<TaskInfo>) -> Snapshot {
+    Snapshot {
+        schema: "asyncspy.ps".into(),
+        schema_version: 1,
+        pid: 42,
+        python: "3.12.1".into(),
+        complete: true,
+        faults: Faults::default(),
+        began_monotonic_ns: at_ms * MS,
+        began_unix_ns: 0,
+        elapsed_ns: 0,
+        loops: vec![LoopInfo {
+            id: loop_id(1),
+            kind: LoopKind::Asyncio,
+            class: "Loop".into(),
+            tid: Some(42),
+            interpreter: 0,
+            state: LoopState::Idle,
+            turn_ns: None,
+            callback: None,
+            ready: None,
+            timers: Some(3),
+            late_timers: None,
+            worst_late_ns: 0,
+            running: None,
+            tasks: tasks.len() as u64,
+            debug: false,
+        }],
+        tasks,
+        threads: vec![ThreadInfo {
+            tid: 42,
+            name: "main".into(),
+            interpreter: 0,
+            holds_gil: false,
+            collects_garbage: false,
+            os_state: 'S',
+            loop_id: Some(loop_id(1)),
+            stack: Arc::new([]),
+            locals: Vec::new(),
+            torn: false,
+        }],
+    }
+}
+
+/// A path, outermost label first, as `a > b > function:line`.
+pub fn path_text(path: &[FrameLabel]) -> String {
+    let labels = path.iter().map(|label| match label {
+        FrameLabel::Plain(text) => text.to_string(),
+        FrameLabel::Code(place) => format!("{}:{}", place.function, place.line),
+    });
+    labels.collect::<Vec<_>>().join(" > ")
 }

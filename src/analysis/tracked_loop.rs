@@ -4,21 +4,26 @@ use std::sync::Arc;
 
 use asyncspy_model::report::{LoopNow, LoopReport};
 use asyncspy_model::sample::LoopDefinition;
-use asyncspy_model::{LoopActivity, LoopInfo, LoopSample};
+use asyncspy_model::{LoopActivity, LoopInfo, LoopKind, LoopSample};
 
 use super::between::Between;
 use super::conditions::Conditions;
 use super::health::Health;
 use super::meter::Meter;
+use super::paths::LoopPath;
 use super::stall_clock::{StallClock, Step};
 
 /// One loop of the target.
 #[derive(Debug)]
 pub(super) struct TrackedLoop {
     pub definition: LoopDefinition,
+    /// Where its time goes in trees.
+    pub path: LoopPath,
     pub clock: StallClock,
     pub meter: Meter,
     pub health: Health,
+    /// True if it does not record its turns.
+    pub hides_turns: bool,
     /// The last sample of it.
     pub last: Option<LoopSample>,
     /// When that was; when it was defined, before the first.
@@ -29,9 +34,11 @@ pub(super) struct TrackedLoop {
 
 impl TrackedLoop {
     /// A loop that no sample has shown yet.
-    pub fn new(definition: LoopDefinition, at: u64) -> Self {
+    pub fn new(definition: LoopDefinition, path: LoopPath, at: u64) -> Self {
         Self {
+            hides_turns: definition.kind != LoopKind::Asyncio,
             definition,
+            path,
             clock: StallClock::default(),
             meter: Meter::default(),
             health: Health::default(),
@@ -69,13 +76,10 @@ impl TrackedLoop {
     /// Its line in the report. `info` is what the last census says of it.
     pub fn report(&self, at: u64, info: Option<&LoopInfo>, conditions: &Conditions) -> LoopReport {
         let interval = conditions.rules.interval_ns;
-        let is_recorded = |sample: LoopSample| match sample.activity {
-            LoopActivity::Busy(turn) => turn.began_monotonic_ns.is_some(),
-            _ => true,
-        };
-        let is_exact = self.last.is_none_or(is_recorded);
-        let reliable_from_ns = interval.saturating_mul(if is_exact { 1 } else { 2 });
-        let minute = self.health.summarise(at, reliable_from_ns);
+        // Where the beginning of a turn is not known either, its length is off by up to a tick.
+        let ticks = if self.hides_turns { 2 } else { 1 };
+        let reliable_from_ns = interval.saturating_mul(ticks);
+        let minute = self.health.summarise(at, interval, reliable_from_ns);
         let last = self.last.as_ref();
         LoopReport {
             id: self.definition.id,

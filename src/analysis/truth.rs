@@ -1,10 +1,16 @@
 //! Property tests: made-up lives of loops, sampled as the sampler would, against what was true.
 
-use asyncspy_model::{Event, LoopActivity, LoopSample, Sample, SamplingQuality, Stall, Turn};
+use std::sync::Arc;
+
+use asyncspy_model::{
+    Event, LoopActivity, LoopSample, Sample, SamplingQuality, Snapshot, Stall, Turn,
+};
 use proptest::prelude::*;
 
-use super::Settings;
-use super::testing::{Bench, MS, START, of_loop, opaque, stock};
+use super::testing::{
+    Bench, MS, START, of_loop, opaque, snapshot, stock, task_id, task_info, waiting,
+};
+use super::{AwaitGraph, Mode, Settings};
 
 /// One turn as it really was, in nanoseconds since [`START`].
 #[derive(Clone, Copy, Debug)]
@@ -220,6 +226,18 @@ fn of(stalls: &[Stall], number: u64) -> Vec<Stall> {
         .collect()
 }
 
+/// A census whose tasks wait for each other at random.
+fn snapshot_of(one: u64, other: u64, at: u64, count: u32) -> Snapshot {
+    let tasks = (0..count % 5).map(|number| {
+        let mut task = waiting(task_info(one % 4 + u64::from(number), "task"), "sleep");
+        task.awaited_by = vec![task_id(other % 5), task_id(one % 3)];
+        task
+    });
+    let mut census = snapshot(0, tasks.collect());
+    census.began_monotonic_ns = at;
+    census
+}
+
 proptest! {
     #[test]
     fn every_stall_of_a_stock_loop_is_found_with_its_exact_beginning(
@@ -312,7 +330,8 @@ proptest! {
     fn hostile_samples_are_survived(
         samples in prop::collection::vec(any::<(u64, u64, u8, u64, u64, u32, u32)>(), 1..60),
     ) {
-        let mut bench = Bench::new();
+        let settings = Settings { counts_waits: true, keeps_timelines: true, ..Settings::default() };
+        let mut bench = Bench::with(settings, 10 * MS);
         for (at, elapsed_ns, kind, identity, began, index, total) in samples {
             let turn = Turn {
                 identity: identity % 3,
@@ -338,6 +357,19 @@ proptest! {
             }));
             if kind % 7 == 0 {
                 bench.interrupt_ns(began, at);
+            }
+            let census = snapshot_of(identity, began, at, index);
+            let graph = AwaitGraph::build(&census);
+            prop_assert!(graph.roots.len() <= census.tasks.len());
+            bench.feed(&Event::Snapshot(Arc::new(census)));
+            if kind % 11 == 0 {
+                bench.stack("f:1 g:2~ h:3!");
+                bench.task("task", &["awaiter"]);
+                bench.define_loop(u64::from(kind % 3));
+            }
+            for mode in [Mode::Busy, Mode::Stalls, Mode::Waits, Mode::Wall] {
+                let profile = bench.analysis.profile(mode);
+                prop_assert!(profile.stacks.iter().all(|(path, _)| !path.is_empty()));
             }
             prop_assert!(bench.analysis.report().is_some());
         }

@@ -46,6 +46,11 @@ impl Votes {
         }
     }
 
+    /// Every distinct vote.
+    pub fn iter(&self) -> impl Iterator<Item = &Vote> {
+        self.0.iter()
+    }
+
     /// The vote that stands for all; `None` when there is none.
     ///
     /// It is found by walking inwards from the outermost frame and following the function, then

@@ -33,6 +33,7 @@ pub const V3_8: Layout = Layout {
         frame: FrameEntry::Direct(24),
         dict: 152,
         thread_id: 176,
+        context_version: 248,
         native_id: NativeThreadId::Pthread(720),
         asyncio_tasks_head: 0,
         size: 184,
@@ -231,6 +232,7 @@ pub const V3_11: Layout = Layout {
         },
         dict: 128,
         thread_id: 152,
+        context_version: 232,
         native_id: NativeThreadId::Field(160),
         asyncio_tasks_head: 0,
         size: 168,
@@ -313,6 +315,7 @@ pub const V3_12: Layout = Layout {
         },
         dict: 112,
         thread_id: 136,
+        context_version: 216,
         native_id: NativeThreadId::Field(144),
         size: 152,
         ..V3_11.thread
@@ -490,6 +493,7 @@ pub const V3_15: Layout = Layout {
     thread: ThreadLayout {
         dict: 152,
         thread_id: 176,
+        context_version: 240,
         native_id: NativeThreadId::Field(184),
         asyncio_tasks_head: 1048,
         size: 1104,

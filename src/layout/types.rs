@@ -112,6 +112,9 @@ pub struct ThreadLayout {
     pub dict: u64,
     /// `thread_id`: pthread_self.
     pub thread_id: u64,
+    /// `context_ver`, 64 bits: counts each entering and leaving of a context, and every callback
+    /// of a loop runs in a context of its own (Python/context.c).
+    pub context_version: u64,
     /// The kernel's thread id.
     pub native_id: NativeThreadId,
     /// Head of the list of tasks created by this thread. Meaningful with

@@ -18,3 +18,6 @@ pub const BACKEND_FD: u64 = 64;
 /// `nelts` of the timer heap of `uv_loop_t`, 32 bits: libuv's own timers, of which uvloop makes
 /// one for each that is scheduled.
 pub const TIMER_COUNT: u64 = 528;
+/// `time` of `uv_loop_t`, 64 bits, milliseconds: set after each poll, and by whatever asks the
+/// loop for the time.
+pub const TIME: u64 = 544;

@@ -57,6 +57,9 @@ pub struct Python {
     pub memory: LiveMemory,
     /// What its bytes mean.
     pub layout: Layout,
+    /// True if `_asyncio` publishes its offsets and they were found: 3.14 and later, once asyncio
+    /// is imported.
+    pub has_asyncio_table: bool,
     /// `_PyRuntime`; null when only an interpreter could be found.
     pub runtime: RemoteAddr,
     /// The main interpreter, when `_PyRuntime` could not be found.
@@ -87,17 +90,21 @@ impl Python {
                 exe: facts.exe.display().to_string(),
             })?;
         let mut layout = found.layout(&memory).map_err(|error| explain(pid, &error))?;
-        if layout.wants_asyncio_table()
-            && let Some(table) = find_asyncio_table(&memory, &files)
-        {
+        let table = if layout.wants_asyncio_table() {
+            find_asyncio_table(&memory, &files)
+        } else {
+            None
+        };
+        if let Some(table) = &table {
             layout = layout
-                .with_asyncio_table(&table)
+                .with_asyncio_table(table)
                 .map_err(|error| explain(pid, &error))?;
         }
         let mut python = Self {
             facts,
             memory,
             layout,
+            has_asyncio_table: table.is_some(),
             runtime: RemoteAddr(found.runtime.map_or(0, |placed| placed.addr)),
             fallback_interpreter: found.interpreter,
         };
@@ -156,26 +163,6 @@ impl Python {
             Some(said) => Err(unreadable(format!("it says that it is Python {said}"))),
             None => Err(unreadable("sys.hexversion is missing".to_owned())),
         }
-    }
-
-    /// Finds `_asyncio`'s table of offsets when that module was loaded after attaching.
-    ///
-    /// Returns true if the layout has changed.
-    pub fn look_for_asyncio(&mut self) -> bool {
-        if !self.layout.wants_asyncio_table() {
-            return false;
-        }
-        let Ok(mappings) = maps::read_mappings(self.facts.pid) else {
-            return false;
-        };
-        let files = first_mappings(&self.facts, &mappings);
-        let table = find_asyncio_table(&self.memory, &files);
-        let layout = table.and_then(|table| self.layout.with_asyncio_table(&table).ok());
-        let changed = layout.is_some_and(|layout| layout != self.layout);
-        if let Some(layout) = layout {
-            self.layout = layout;
-        }
-        changed
     }
 }
 

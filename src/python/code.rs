@@ -31,13 +31,14 @@ pub struct CodeInfo {
     /// Names of the local variables in the order of their slots, cells and free variables
     /// included.
     pub local_names: Vec<Arc<str>>,
-    /// True for a generator that `types.coroutine` made awaitable.
-    pub is_iterable_coroutine: bool,
+    /// True for code whose frames stand in await chains: of coroutines, async generators,
+    /// generators that `types.coroutine` made awaitable, and `__await__` methods.
+    pub is_awaitable: bool,
     lines: Vec<(u32, u32)>,
 }
 
-/// `CO_ITERABLE_COROUTINE` (Include/cpython/code.h).
-const ITERABLE_COROUTINE: i32 = 0x100;
+/// `CO_COROUTINE`, `CO_ITERABLE_COROUTINE` and `CO_ASYNC_GENERATOR` (Include/cpython/code.h).
+const AWAITABLE: i32 = 0x80 | 0x100 | 0x200;
 
 impl CodeInfo {
     /// The line of the instruction at a byte offset; 0 when unknown.
@@ -61,11 +62,12 @@ impl CodeInfo {
     }
 }
 
-/// Code objects by address. An entry is used again only if the object's head still shows the
-/// same file, names and line table, since addresses are reused.
+/// Code objects by address. Once an epoch an entry is used again only if the object's head still
+/// shows the same file, names and line table, since addresses are reused.
 #[derive(Debug, Default)]
 pub struct CodeCache {
-    codes: FxHashMap<RemoteAddr, Arc<CodeInfo>>,
+    codes: FxHashMap<RemoteAddr, (u64, Arc<CodeInfo>)>,
+    epoch: u64,
     texts: FxHashMap<RemoteAddr, Arc<str>>,
 }
 
@@ -73,6 +75,11 @@ pub struct CodeCache {
 const MAX_KEPT: usize = 1 << 17;
 
 impl CodeCache {
+    /// Begins an epoch: each entry is checked again at its next use.
+    pub fn begin_epoch(&mut self) {
+        self.epoch += 1;
+    }
+
     /// The code object at `addr`.
     ///
     /// # Errors
@@ -82,6 +89,11 @@ impl CodeCache {
         objects: Objects<'_>,
         addr: RemoteAddr,
     ) -> Result<Arc<CodeInfo>, MemoryError> {
+        if let Some((epoch, known)) = self.codes.get(&addr)
+            && *epoch == self.epoch
+        {
+            return Ok(known.clone());
+        }
         let layout = &objects.layout.code;
         let mut head = [0; 256];
         let head_bytes = head
@@ -95,9 +107,10 @@ impl CodeCache {
             head.u64(layout.linetable),
             u64::from(head.i32(layout.firstlineno).cast_unsigned()),
         ];
-        if let Some(known) = self.codes.get(&addr)
+        if let Some((epoch, known)) = self.codes.get_mut(&addr)
             && known.fingerprint == fingerprint
         {
+            *epoch = self.epoch;
             return Ok(known.clone());
         }
         let info = Arc::new(self.read(objects, addr, head, fingerprint)?);
@@ -105,7 +118,7 @@ impl CodeCache {
             self.codes.clear();
         }
         self.texts.clear();
-        self.codes.insert(addr, info.clone());
+        self.codes.insert(addr, (self.epoch, info.clone()));
         Ok(info)
     }
 
@@ -134,11 +147,11 @@ impl CodeCache {
         Ok(CodeInfo {
             fingerprint,
             function,
-            name,
             file: self.text(objects, head.ptr(layout.filename))?,
             local_names,
-            is_iterable_coroutine: head.i32(layout.flags) & ITERABLE_COROUTINE != 0,
+            is_awaitable: head.i32(layout.flags) & AWAITABLE != 0 || &*name == "__await__",
             lines: decode_lines(layout.line_format, &table, first_line),
+            name,
         })
     }
 
@@ -271,7 +284,7 @@ mod tests {
             name: empty.clone(),
             file: empty,
             local_names: Vec::new(),
-            is_iterable_coroutine: false,
+            is_awaitable: false,
             lines,
         };
         info.line(offset)

@@ -148,6 +148,8 @@ impl StackReader {
     /// Finds the stack of a thread that does not stand where it was predicted, and proves it;
     /// after the last attempt the outer frames that two reads agree on are kept, not proven.
     ///
+    /// `wanted_too` adds ranges that shall be read between the two passes, knowing the frames.
+    ///
     /// # Errors
     /// [`MemoryError::Gone`] and [`MemoryError::Denied`] only.
     pub fn follow(
@@ -156,12 +158,14 @@ impl StackReader {
         layout: &Layout,
         gather: &mut Gather,
         attempts: usize,
+        wanted_too: &mut dyn FnMut(&[RawFrame], &mut Gather),
     ) -> Result<(), MemoryError> {
         let mut stable: Vec<RawFrame> = Vec::new();
         for attempt in 0..attempts {
             self.walk(memory, layout, gather)?;
             gather.clear();
             self.plan_first(layout, gather);
+            wanted_too(&self.previous_chain, gather);
             self.plan_second(layout, gather);
             gather.run(memory)?;
             let walked = std::mem::take(&mut self.previous_chain);
@@ -196,8 +200,15 @@ impl StackReader {
         let mut walked = std::mem::take(&mut self.previous_chain);
         walked.clear();
         let view = memory.as_view();
-        let (cframe, mut at) = entry(view, layout, self.thread)?;
-        self.cframe = cframe;
+        // The last batch has seen the entry a moment ago.
+        let mut at = match self.second.innermost(layout, gather, self.cframe) {
+            Some(innermost) => innermost,
+            None => {
+                let (cframe, innermost) = entry(view, layout, self.thread)?;
+                self.cframe = cframe;
+                innermost
+            }
+        };
         let mut bytes = [0; 128];
         let bytes = &mut bytes[..(layout.frame.size as usize).min(128)];
         // What is torn may lead in circles: a frame met again at the next power of two ends it.

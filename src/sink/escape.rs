@@ -7,14 +7,12 @@
 
 use std::borrow::Cow;
 
+use asyncspy_model::text::{ELLIPSIS, is_unsafe};
 use unicode_width::UnicodeWidthChar;
 
 /// Columns after which [`escape`] cuts. No honest name is longer; a few thousand of them must
 /// still fit a log line and memory.
 pub const MAX_COLUMNS: usize = 400;
-
-/// What stands for the part that was cut.
-pub const ELLIPSIS: char = '…';
 
 /// Combining marks that may follow one character. Vietnamese and Thai need two; a hundred of
 /// them paint over the lines above.
@@ -92,19 +90,10 @@ pub fn width(text: &str) -> usize {
     text.chars().map(|c| c.width().unwrap_or(0)).sum()
 }
 
-/// The escaped text, cut and filled with blanks to exactly `columns`.
-#[must_use]
-pub fn pad(text: &str, columns: usize) -> String {
-    let mut out = escape_to(text, columns).into_owned();
-    let missing = columns.saturating_sub(width(&out));
-    out.extend(std::iter::repeat_n(' ', missing));
-    out
-}
-
 /// True for a character that may be shown as it is, as far as it can be told without those
 /// around it.
 pub(super) fn prints(character: char) -> bool {
-    !character.is_control() && !is_invisible(character)
+    !is_unsafe(character)
 }
 
 /// True for text that prints as it is, one column a byte.
@@ -165,7 +154,7 @@ impl Iterator for Pieces<'_> {
 
     fn next(&mut self) -> Option<Piece> {
         let character = self.chars.next()?;
-        let width = character.width().filter(|_| !is_invisible(character));
+        let width = character.width().filter(|_| !is_unsafe(character));
         let escaped = match width {
             None => true,
             Some(0) => self.marks >= MAX_MARKS,
@@ -198,56 +187,6 @@ fn escape_width(character: char) -> usize {
     }
 }
 
-/// Characters that print nothing, change the order of what is printed, or have no agreed shape:
-/// general categories Cf, Zl, Zp, Co, the noncharacters and the Default_Ignorable_Code_Point of
-/// Unicode 17 (DerivedCoreProperties.txt). Controls have no width and are found by that.
-fn is_invisible(character: char) -> bool {
-    INVISIBLE
-        .binary_search_by(|&(first, last)| {
-            if last < character {
-                std::cmp::Ordering::Less
-            } else if first > character {
-                std::cmp::Ordering::Greater
-            } else {
-                std::cmp::Ordering::Equal
-            }
-        })
-        .is_ok()
-        || u32::from(character) & 0xfffe == 0xfffe
-}
-
-/// Sorted, first and last of each range.
-const INVISIBLE: &[(char, char)] = &[
-    ('\u{ad}', '\u{ad}'),
-    ('\u{34f}', '\u{34f}'),
-    ('\u{600}', '\u{605}'),
-    ('\u{61c}', '\u{61c}'),
-    ('\u{6dd}', '\u{6dd}'),
-    ('\u{70f}', '\u{70f}'),
-    ('\u{890}', '\u{891}'),
-    ('\u{8e2}', '\u{8e2}'),
-    ('\u{115f}', '\u{1160}'),
-    ('\u{17b4}', '\u{17b5}'),
-    ('\u{180b}', '\u{180f}'),
-    ('\u{200b}', '\u{200f}'),
-    ('\u{2028}', '\u{202e}'),
-    ('\u{2060}', '\u{206f}'),
-    ('\u{3164}', '\u{3164}'),
-    ('\u{e000}', '\u{f8ff}'),
-    ('\u{fdd0}', '\u{fdef}'),
-    ('\u{fe00}', '\u{fe0f}'),
-    ('\u{feff}', '\u{feff}'),
-    ('\u{ffa0}', '\u{ffa0}'),
-    ('\u{fff0}', '\u{fffb}'),
-    ('\u{110bd}', '\u{110bd}'),
-    ('\u{110cd}', '\u{110cd}'),
-    ('\u{13430}', '\u{1343f}'),
-    ('\u{1bca0}', '\u{1bca3}'),
-    ('\u{1d173}', '\u{1d17a}'),
-    ('\u{e0000}', '\u{e0fff}'),
-    ('\u{f0000}', '\u{10ffff}'),
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,7 +206,6 @@ mod tests {
             ),
             ("\u{200b}\u{200d}", "\\u200b\\u200d"),
             ("tag\u{e0041}", "tag\\U000e0041"),
-            ("\u{ffff}\u{e000}", "\\uffff\\ue000"),
             ("naïve 漢字 ok", "naïve 漢字 ok"),
             ("cafe\u{301}", "cafe\u{301}"),
             ("\u{301}e", "\\u0301e"),
@@ -311,13 +249,6 @@ mod tests {
                 assert!(shown.len() <= MAX_COLUMNS * 12);
             }
         }
-    }
-
-    #[test]
-    fn pads_to_the_column() {
-        assert_eq!(pad("ab", 4), "ab  ");
-        assert_eq!(pad("漢字", 3), "漢…");
-        assert_eq!(pad("漢字漢", 4), "漢… ");
     }
 
     proptest! {

@@ -34,35 +34,71 @@ impl<'a> Likeness<'a> {
     }
 }
 
-/// What several names have in common: `worker-*` for `worker-1`, `worker-2`; the name itself if
-/// they are all the same; `*` if they have nothing in common.
-pub(super) fn name_pattern<'a>(mut names: impl Iterator<Item = &'a str>) -> String {
+/// Kinds of names that are listed side by side; of more only the common beginning is given.
+const MAX_STEMS: usize = 3;
+
+/// What several names have in common: `worker-*` for `worker-1` and `worker-2`, also
+/// `Task-*, worker-*` for names of two kinds; the name itself if there is only one.
+pub(super) fn name_pattern<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    // Of a name of megabytes the beginning is all that can be shown.
+    let mut names = names.map(|name| beginning(name, MAX_COLUMNS));
     let Some(first) = names.next() else {
         return String::new();
     };
     let mut common = first;
-    let mut all_equal = true;
+    let mut kinds = vec![Kind::new(first)];
     for name in names {
-        all_equal &= name == first;
         common = common_prefix(common, name);
+        match kinds.iter().position(|kind| kind.stem == stem(name)) {
+            Some(at) => kinds[at].is_one_name &= kinds[at].first == name,
+            None if kinds.len() <= MAX_STEMS => kinds.push(Kind::new(name)),
+            None => {}
+        }
     }
-    if all_equal {
-        return first.to_owned();
+    if kinds.len() > MAX_STEMS {
+        return format!("{}*", stem(common));
     }
-    let stem = common.trim_end_matches(|c: char| c.is_ascii_digit());
-    format!("{stem}*")
+    let texts: Vec<String> = kinds.iter().map(Kind::text).collect();
+    texts.join(", ")
 }
 
-/// The beginning that both have; not more than can be shown.
+/// Names that differ only in the number at their end.
+struct Kind<'a> {
+    stem: &'a str,
+    first: &'a str,
+    is_one_name: bool,
+}
+
+impl<'a> Kind<'a> {
+    fn new(name: &'a str) -> Self {
+        Self {
+            stem: stem(name),
+            first: name,
+            is_one_name: true,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self.is_one_name {
+            true => self.first.to_owned(),
+            false => format!("{}*", self.stem),
+        }
+    }
+}
+
+/// The name without the number at its end.
+fn stem(name: &str) -> &str {
+    name.trim_end_matches(|c: char| c.is_ascii_digit())
+}
+
+fn beginning(text: &str, chars: usize) -> &str {
+    let end = text.char_indices().nth(chars);
+    &text[..end.map_or(text.len(), |(at, _)| at)]
+}
+
 fn common_prefix<'a>(left: &'a str, right: &str) -> &'a str {
-    let shown = left.char_indices().nth(MAX_COLUMNS);
-    let left = &left[..shown.map_or(left.len(), |(at, _)| at)];
-    let end = left
-        .char_indices()
-        .zip(right.chars())
-        .find(|((_, a), b)| a != b)
-        .map_or(left.len().min(right.len()), |((at, _), _)| at);
-    &left[..end]
+    let equal = left.chars().zip(right.chars()).take_while(|(a, b)| a == b);
+    beginning(left, equal.count())
 }
 
 #[cfg(test)]
@@ -71,13 +107,17 @@ mod tests {
 
     #[test]
     fn patterns_name_what_is_common() {
-        let cases: [(&[&str], &str); 7] = [
+        let cases: [(&[&str], &str); 8] = [
             (&["worker-1", "worker-2", "worker-30"], "worker-*"),
-            (&["Task-10", "Task-11"], "Task-*"),
+            (
+                &["Task-10", "sync-1", "Task-11", "main"],
+                "Task-*, sync-1, main",
+            ),
             (&["same", "same"], "same"),
-            (&["alpha", "beta"], "*"),
-            (&["abc", "ab"], "ab*"),
-            (&["naïve", "naïf"], "naï*"),
+            (&["alpha", "beta"], "alpha, beta"),
+            (&["GET /a", "GET /b", "GET /c", "GET /d"], "GET /*"),
+            (&["naïve", "naïf", "naïver", "naïg"], "naï*"),
+            (&["a", "b", "c", "d"], "*"),
             (&[], ""),
         ];
         for (names, pattern) in cases {

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use asyncspy_model::Location;
+use asyncspy_model::text::ELLIPSIS;
 
-use super::escape::{ELLIPSIS, escape, escape_tail, escape_to, width};
+use super::escape::{escape, escape_tail, escape_to, width};
 
 /// Stands between the functions of a chain.
 const CHAIN_SEPARATOR: &str = " > ";

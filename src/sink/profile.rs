@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use asyncspy_model::SamplingQuality;
+pub use asyncspy_model::profile::{FrameLabel, Run, Timeline};
 use asyncspy_model::sample::Session;
-use asyncspy_model::{Location, SamplingQuality};
 
 use super::escape::escape;
 use super::quality_text;
@@ -26,35 +27,6 @@ pub struct Profile {
     pub stacks: Vec<(Vec<FrameLabel>, u64)>,
     /// What each loop ran when; empty where the mode has no order in time.
     pub timelines: Vec<Timeline>,
-}
-
-/// One level of a stack.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum FrameLabel {
-    /// A process, thread, loop, task or cause; unescaped.
-    Plain(Arc<str>),
-    /// A frame.
-    Code(Location),
-}
-
-/// What one loop ran, in the order of time.
-#[derive(Clone, Debug)]
-pub struct Timeline {
-    /// The loop, as a person knows it; unescaped.
-    pub name: Arc<str>,
-    /// Its runs, in the order of time.
-    pub runs: Vec<Run>,
-}
-
-/// A span of time in which one stack was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
-    /// Nanoseconds since the session began.
-    pub from_ns: u64,
-    /// Nanoseconds since the session began.
-    pub to_ns: u64,
-    /// Index into [`Profile::stacks`]; `None` when the loop was idle or could not be read.
-    pub stack: Option<usize>,
 }
 
 /// How frames are named.

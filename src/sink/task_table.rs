@@ -80,6 +80,14 @@ pub fn write_task_table(
     write_incomplete(lines, snapshot)
 }
 
+/// Leaves in the snapshot only the tasks that the filter of [`TaskTableOptions`] lists.
+pub fn keep_matching(snapshot: &mut Snapshot, filter: &Regex) {
+    let tasks = TasksById::new(snapshot);
+    let kept = snapshot.tasks.iter();
+    let kept = kept.filter(|task| matches(filter, task, &tasks)).cloned();
+    snapshot.tasks = kept.collect();
+}
+
 /// Writes tasks whose loop is not among the loops of the snapshot.
 fn write_strays(
     lines: &mut LineWriter<'_>,

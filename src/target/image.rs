@@ -212,7 +212,11 @@ impl State {
     }
 
     /// Gives each wanted page its slot; the pages of a piece that failed are tried one by one.
-    fn assign_slots(&mut self, memory: &dyn ProcessMemory, start: usize) -> Result<(), MemoryError> {
+    fn assign_slots(
+        &mut self,
+        memory: &dyn ProcessMemory,
+        start: usize,
+    ) -> Result<(), MemoryError> {
         let mut slot = start / PAGE as usize;
         for (index, range) in self.pieces.iter().enumerate() {
             for nth in 0..range.len / PAGE as usize {
@@ -249,7 +253,10 @@ mod tests {
             if got == buf.len() {
                 return Ok(());
             }
-            Err(MemoryError::Unmapped { addr, len: buf.len() })
+            Err(MemoryError::Unmapped {
+                addr,
+                len: buf.len(),
+            })
         }
     }
 

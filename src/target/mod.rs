@@ -4,7 +4,7 @@
 //! - [`gather`]: many small reads in one call.
 //! - [`image`]: its memory page by page, fetched in bulk.
 //! - [`maps`], [`elf`]: what is mapped where, sections and symbols of the mapped files.
-//! - [`process`]: identity, command line, namespaces, clocks.
+//! - [`process`]: identity, command line, namespaces, clocks. [`program`]: whether it has exec'd.
 //! - [`threads`]: its threads as the kernel sees them.
 
 pub mod elf;
@@ -13,6 +13,7 @@ pub mod image;
 pub mod maps;
 pub mod memory;
 pub mod process;
+pub mod program;
 pub mod threads;
 
 pub use image::PageImage;

@@ -10,7 +10,7 @@ use nix::time::{ClockId, clock_gettime};
 pub struct ProcessFacts {
     /// Process id in asyncspy's namespace.
     pub pid: i32,
-    /// Process id as the process itself sees it: another one in a pid namespace of its own.
+    /// Process id as the process sees it itself: differs in a pid namespace of its own.
     pub inner_pid: i32,
     /// Target of `/proc/PID/exe`; with the mark ` (deleted)` if so.
     pub exe: PathBuf,
@@ -48,24 +48,24 @@ impl ProcessFacts {
     /// # Errors
     /// Each variant of [`ProcessError`], as it says.
     pub fn read(pid: i32) -> Result<Self, ProcessError> {
-        let stat = fs::read(format!("/proc/{pid}/stat"))
-            .map_err(|_| ProcessError::NoSuchProcess(pid))?;
+        let stat =
+            fs::read(format!("/proc/{pid}/stat")).map_err(|_| ProcessError::NoSuchProcess(pid))?;
         let (state, _) =
             super::threads::parse_stat(&stat).ok_or(ProcessError::NoSuchProcess(pid))?;
         if matches!(state, 'Z' | 'X') {
             return Err(ProcessError::Zombie(pid));
         }
-        let process = remoteprocess::Process::new(pid)
-            .map_err(|_| ProcessError::NoSuchProcess(pid))?;
+        let process =
+            remoteprocess::Process::new(pid).map_err(|_| ProcessError::NoSuchProcess(pid))?;
         let command = process.cmdline().unwrap_or_default().join(" ");
         let exe = match fs::read_link(format!("/proc/{pid}/exe")) {
             Ok(exe) => exe,
-            Err(error) => return Err(Self::explain(pid, &error, &command)),
+            Err(error) => return Err(Self::explain(pid, &error, &stat)),
         };
         let start_ticks = start_ticks(&stat).unwrap_or(0);
         Ok(Self {
             pid,
-            inner_pid: super::threads::inner_pid(pid),
+            inner_pid: super::threads::inner_id(pid),
             exe,
             command,
             start_ticks,
@@ -74,11 +74,12 @@ impl ProcessFacts {
         })
     }
 
-    fn explain(pid: i32, error: &std::io::Error, command: &str) -> ProcessError {
+    fn explain(pid: i32, error: &std::io::Error, stat: &[u8]) -> ProcessError {
         match error.kind() {
             std::io::ErrorKind::PermissionDenied => ProcessError::Denied(pid),
-            // A kernel thread has neither an executable nor a command line.
-            _ if command.is_empty() => ProcessError::KernelThread(pid),
+            _ if is_kernel_thread(stat) => ProcessError::KernelThread(pid),
+            // What is ending has lost its memory, its executable and its command line already,
+            // and is no zombie yet.
             _ => ProcessError::NoSuchProcess(pid),
         }
     }
@@ -90,8 +91,8 @@ impl ProcessFacts {
         let Ok(stat) = fs::read(format!("/proc/{}/stat", self.pid)) else {
             return false;
         };
-        let alive = super::threads::parse_stat(&stat)
-            .is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'));
+        let alive =
+            super::threads::parse_stat(&stat).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'));
         alive && start_ticks(&stat) == Some(self.start_ticks)
     }
 
@@ -104,10 +105,20 @@ impl ProcessFacts {
 
 /// Field 22 of `/proc/PID/stat` (proc_pid_stat(5)).
 fn start_ticks(stat: &[u8]) -> Option<u64> {
+    number(stat, 22)
+}
+
+/// PF_KTHREAD (include/linux/sched.h) in field 9, the flags.
+fn is_kernel_thread(stat: &[u8]) -> bool {
+    number(stat, 9).is_some_and(|flags| flags & 0x0020_0000 != 0)
+}
+
+/// A number of `/proc/PID/stat` behind the name, by the count of proc_pid_stat(5).
+fn number(stat: &[u8], field: usize) -> Option<u64> {
     let close = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = String::from_utf8_lossy(stat.get(close + 2..)?);
     // The state behind the name is field 3.
-    rest.split_whitespace().nth(22 - 3)?.parse().ok()
+    rest.split_whitespace().nth(field - 3)?.parse().ok()
 }
 
 /// Linux counts these in hundredths of a second on every architecture (USER_HZ).
@@ -130,7 +141,9 @@ fn monotonic_shift_ns(pid: i32) -> i64 {
 }
 
 fn parse_timens_offset(text: &str) -> Option<i64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("monotonic"))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("monotonic"))?;
     let mut words = line.split_whitespace();
     let seconds: i64 = words.next()?.parse().ok()?;
     let nanoseconds: i64 = words.next()?.parse().ok()?;
@@ -167,8 +180,18 @@ mod tests {
     fn time_namespace_offsets_are_read() {
         let text = "monotonic           5  250000000\nboottime            0          0\n";
         assert_eq!(parse_timens_offset(text), Some(5_250_000_000));
-        assert_eq!(parse_timens_offset("monotonic -3 0\n"), Some(-3_000_000_000));
+        assert_eq!(
+            parse_timens_offset("monotonic -3 0\n"),
+            Some(-3_000_000_000)
+        );
         assert_eq!(parse_timens_offset(""), None);
+    }
+
+    #[test]
+    fn kernel_threads_are_told_by_their_flags() {
+        assert!(is_kernel_thread(b"2 (kthreadd) S 0 0 0 0 -1 2129984 0 0"));
+        assert!(!is_kernel_thread(b"7 (ends) R 1 7 7 0 -1 4194564 0 0"));
+        assert!(!is_kernel_thread(b"7 (cut) R"));
     }
 
     #[test]

@@ -50,8 +50,9 @@ fn own_depth() -> usize {
     namespace_ids("/proc/self/status").len().max(1)
 }
 
-/// The id by which a process knows itself, in the innermost of its pid namespaces.
-pub(super) fn inner_pid(pid: i32) -> i32 {
+/// The id by which a process knows itself.
+#[must_use]
+pub fn inner_id(pid: i32) -> i32 {
     let ids = namespace_ids(&format!("/proc/{pid}/status"));
     ids.last().copied().unwrap_or(pid)
 }
@@ -89,8 +90,10 @@ pub fn state_and_name(pid: i32, tid: i32) -> Option<(char, String)> {
     parse_stat(&stat)
 }
 
-/// The name stands in parentheses and may hold any byte, so the last `)` ends it.
-pub(crate) fn parse_stat(stat: &[u8]) -> Option<(char, String)> {
+/// Scheduling state letter and name out of the contents of a `stat` file. The name stands in
+/// parentheses and may hold any byte, so the last `)` ends it.
+#[must_use]
+pub fn parse_stat(stat: &[u8]) -> Option<(char, String)> {
     let open = stat.iter().position(|byte| *byte == b'(')?;
     let close = stat.iter().rposition(|byte| *byte == b')')?;
     let name = String::from_utf8_lossy(stat.get(open + 1..close)?).into_owned();
@@ -123,7 +126,9 @@ pub fn system_call(pid: i32, tid: i32) -> SystemCall {
     }
 }
 
-pub(crate) fn parse_system_call(text: &str) -> SystemCall {
+/// Understands the contents of `/proc/PID/task/TID/syscall`.
+#[must_use]
+pub fn parse_system_call(text: &str) -> SystemCall {
     let mut words = text.split_whitespace();
     let Some(first) = words.next() else {
         return SystemCall::Unknown;

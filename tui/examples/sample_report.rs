@@ -1,15 +1,16 @@
 //! Runs the live view on a made-up service whose loop stalls three seconds in every ten.
 //!
-//! `cargo run -p asyncspy-tui --example sample_report [-- --ascii | --tasks N | --exit-after S |
+//! `cargo run -p asyncspy-tui --example sample_report [-- --ascii | --pick | --tasks N | --exit-after S |
 //! --panic-after S]`
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use asyncspy_model::Location;
 use asyncspy_model::report::Report;
 use asyncspy_model::sample::EndReason;
-use asyncspy_tui::{Backend, Options, Save};
+use asyncspy_tui::{Backend, Options, ProcessRow, ProcessSource, Save};
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -63,6 +64,38 @@ impl Backend for Sample {
     }
 }
 
+/// A list of made-up processes whose figures change each second.
+struct Processes {
+    last: Option<Instant>,
+    round: u64,
+}
+
+impl ProcessSource for Processes {
+    fn latest(&mut self) -> Option<Vec<ProcessRow>> {
+        if self
+            .last
+            .is_some_and(|last| last.elapsed() < Duration::from_secs(1))
+        {
+            return None;
+        }
+        self.last = Some(Instant::now());
+        self.round += 1;
+        let row = |pid: i32, command: &str, loop_kind: &str| ProcessRow {
+            pid,
+            command: command.into(),
+            python: "3.12.1".into(),
+            loop_kind: loop_kind.into(),
+            tasks: Some(self.round % 5 + u64::from(pid.unsigned_abs()) % 40),
+            busy_permille: Some(u32::try_from(self.round % 10).unwrap_or(0) * 100),
+            note: String::new(),
+        };
+        Some(vec![
+            row(4242, "python3 -m shop.server --port 8080", "asyncio"),
+            row(77, "/usr/bin/python3 /usr/bin/agent", "uvloop"),
+        ])
+    }
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let number = |name: &str| -> Option<u64> {
@@ -81,10 +114,24 @@ fn main() {
         ascii,
         ..Options::default()
     };
+    if arguments.iter().any(|argument| argument == "--pick") {
+        let mut processes = Processes {
+            last: None,
+            round: 0,
+        };
+        match asyncspy_tui::pick(&mut processes, &options) {
+            Ok(asyncspy_tui::Picked::Process(_)) => {}
+            other => {
+                drop(writeln!(std::io::stdout(), "{other:?}"));
+                return;
+            }
+        }
+    }
     match asyncspy_tui::run(&mut sample, &options) {
-        Ok(exit) => println!("{exit:?}"),
+        // A terminal that has gone cannot be told.
+        Ok(exit) => drop(writeln!(std::io::stdout(), "{exit:?}")),
         Err(error) => {
-            eprintln!("{error}");
+            drop(writeln!(std::io::stderr(), "{error}"));
             std::process::exit(1);
         }
     }

@@ -1,17 +1,17 @@
-//! The loop: keys, signals and new reports in, frames out.
+//! The loop around what is shown: keys and signals in, frames out.
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossterm::event::{Event, KeyEvent, KeyEventKind, read};
+use crossterm::event::{Event, KeyEvent, KeyEventKind, KeyModifiers, read};
 use ratatui::Frame;
 use ratatui::layout::Size;
 
-use crate::app::App;
-use crate::backend::{Backend, Error, Exit, Options};
+use crate::backend::{Error, Exit};
 use crate::dispatch::Effect;
+use crate::keys::{Action, action};
 use crate::signals::Signals;
 use crate::terminal::{Screen, foreign_panic};
 
@@ -23,9 +23,6 @@ const SAVED_FRAMES: u32 = 5;
 
 /// How long to wait for a key before signals and data are looked at again.
 const WAIT: Duration = Duration::from_millis(50);
-
-/// Without a new report for this long the header says so.
-const SILENCE: Duration = Duration::from_secs(3);
 
 /// What is driven by the loop.
 pub(crate) trait Stage {
@@ -41,17 +38,6 @@ pub(crate) trait Stage {
     fn ascii(&self) -> bool;
 }
 
-/// Shows the live view until the user quits or a signal asks to end.
-///
-/// The terminal is given back before it returns, and on a panic.
-///
-/// # Errors
-/// Standard input or output is not a terminal, it cannot be used, or another thread panicked.
-pub fn run(backend: &mut dyn Backend, options: &Options) -> Result<Exit, Error> {
-    let mut stage = Top::new(backend, options);
-    drive(&mut stage)
-}
-
 /// Drives a stage until a key or a signal ends it.
 pub(crate) fn drive(stage: &mut dyn Stage) -> Result<Exit, Error> {
     let mut screen = Screen::open()?;
@@ -59,7 +45,7 @@ pub(crate) fn drive(stage: &mut dyn Stage) -> Result<Exit, Error> {
     let keys = keys();
     // Keys that were meant for an earlier view.
     while keys.try_recv().is_ok() {}
-    let mut loop_state = Loop {
+    let mut running = Loop {
         screen: &mut screen,
         signals: &signals,
         pace: Pace::new(Instant::now()),
@@ -67,30 +53,11 @@ pub(crate) fn drive(stage: &mut dyn Stage) -> Result<Exit, Error> {
         plain: false,
     };
     loop {
-        if let Some(signal) = signals.ending() {
-            return Ok(Exit::Signal(signal));
-        }
-        if let Some(message) = foreign_panic() {
-            return Err(Error::Panicked(message));
-        }
-        if signals.was_continued() && !loop_state.plain {
-            loop_state.screen.retake()?;
-            loop_state.due = Due::Key;
-        }
-        if stage.poll(Instant::now()) {
-            loop_state.due = loop_state.due.max(Due::Data);
-        }
-        loop_state.draw(stage)?;
-        match keys.recv_timeout(loop_state.wait()) {
-            Ok(event) => {
-                if let Some(exit) = loop_state.take(event?, stage)? {
-                    return Ok(exit);
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::Terminal(io::ErrorKind::UnexpectedEof.into()));
-            }
+        match running.turn(stage, &keys) {
+            Ok(None) => {}
+            Ok(Some(exit)) => return Ok(exit),
+            // A terminal that has gone fails and signals in either order.
+            Err(error) => return signals.ending().map(Exit::Signal).ok_or(error),
         }
     }
 }
@@ -115,6 +82,36 @@ struct Loop<'a> {
 }
 
 impl Loop<'_> {
+    /// One round: signals, news, a frame, a key. An exit if one of them ends the view.
+    fn turn(
+        &mut self,
+        stage: &mut dyn Stage,
+        keys: &Receiver<io::Result<Event>>,
+    ) -> Result<Option<Exit>, Error> {
+        if let Some(signal) = self.signals.ending() {
+            return Ok(Some(Exit::Signal(signal)));
+        }
+        if let Some(message) = foreign_panic() {
+            return Err(Error::Panicked(message));
+        }
+        if self.signals.was_continued() {
+            self.screen.retake()?;
+            self.plain = false;
+            self.due = Due::Key;
+        }
+        if stage.poll(Instant::now()) {
+            self.due = self.due.max(Due::Data);
+        }
+        self.draw(stage)?;
+        match keys.recv_timeout(self.wait()) {
+            Ok(event) => Ok(self.take(event?, stage)?),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Error::Terminal(io::ErrorKind::UnexpectedEof.into()))
+            }
+        }
+    }
+
     /// Draws what is due, if a frame may be drawn now.
     fn draw(&mut self, stage: &mut dyn Stage) -> io::Result<()> {
         if self.plain || !self.pace.may_draw(self.due, Instant::now()) {
@@ -142,6 +139,9 @@ impl Loop<'_> {
             return Ok(None);
         };
         if self.plain {
+            if action(key) == Some(Action::Quit) && key.modifiers == KeyModifiers::CONTROL {
+                return Ok(Some(Exit::Quit));
+            }
             if key.kind != KeyEventKind::Release {
                 self.plain = false;
                 self.screen.hide_plain()?;
@@ -219,72 +219,6 @@ fn keys() -> MutexGuard<'static, Receiver<io::Result<Event>>> {
         Mutex::new(receiver)
     });
     keys.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The live view with its source of data.
-struct Top<'a> {
-    app: App,
-    backend: &'a mut dyn Backend,
-    /// When the last report was taken.
-    taken: Option<Instant>,
-    started: Instant,
-}
-
-impl<'a> Top<'a> {
-    fn new(backend: &'a mut dyn Backend, options: &Options) -> Self {
-        Self {
-            app: App::new(options),
-            backend,
-            taken: None,
-            started: Instant::now(),
-        }
-    }
-
-    /// Notes how long there was no report; true if what the header says about it changes.
-    fn note_silence(&mut self, now: Instant) -> bool {
-        let over = self
-            .app
-            .live
-            .as_ref()
-            .is_some_and(|report| report.ended.is_some());
-        let silent = now.saturating_duration_since(self.taken.unwrap_or(self.started));
-        let said = silent >= SILENCE.max(self.app.options.refresh * 3) && !over;
-        let silent_s = if said { silent.as_secs() } else { 0 };
-        let changed = self.app.flags.silent_s != silent_s;
-        self.app.flags.silent_s = silent_s;
-        changed
-    }
-}
-
-impl Stage for Top<'_> {
-    fn poll(&mut self, now: Instant) -> bool {
-        let waited = |taken| now.saturating_duration_since(taken) >= self.app.options.refresh;
-        let mut changed = false;
-        if self.taken.is_none_or(waited)
-            && let Some(report) = self.backend.latest()
-        {
-            self.taken = Some(now);
-            changed = !self.app.flags.frozen;
-            self.app.accept(Arc::clone(&report), self.backend);
-        }
-        self.note_silence(now) || changed
-    }
-
-    fn press(&mut self, key: KeyEvent) -> Effect {
-        self.app.press(key, self.backend)
-    }
-
-    fn resize(&mut self, size: Size) {
-        self.app.resize(size, self.backend);
-    }
-
-    fn draw(&self, frame: &mut Frame) {
-        self.app.draw(frame);
-    }
-
-    fn ascii(&self) -> bool {
-        self.app.options.ascii
-    }
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@
 //! - `table`, `document`, `list`: what a view is made of.
 //! - `views`: one view a file. A view holds the rows it made from a report.
 //! - `keys`: the one table of keys. `dispatch`: what they do to the state.
-//! - `app`: the state. `screen`, `header`, `verdict`, `layout`: drawing it.
+//! - `app`: the state. `screen`, `header`, `verdict`, `footer`, `layout`: drawing it.
 //! - `picker`: choosing a process.
-//! - `terminal`, `signals`, `events`: the terminal's own state, signals and the loop.
+//! - `terminal`, `signals`, `events`, `top`: the terminal's own state, signals and the loop.
 //!
 //! Invariants: drawing takes the state by `&self` and computes nothing that grows with the
 //! number of tasks; whatever comes from the target is escaped before it is put into a cell; the
@@ -19,6 +19,7 @@ mod backend;
 mod dispatch;
 mod document;
 mod events;
+mod footer;
 mod format;
 mod graph;
 mod header;
@@ -38,11 +39,12 @@ mod terminal;
 mod tests;
 mod text;
 mod theme;
+mod top;
 mod verdict;
 mod views;
 
 pub use backend::{Backend, Error, Exit, Options, Picked, ProcessRow, ProcessSource, Save};
-pub use events::run;
 pub use keys::key_table_markdown;
 pub use picker::pick;
 pub use theme::ColorMode;
+pub use top::run;

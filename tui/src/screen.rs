@@ -5,13 +5,12 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Modifier;
 
-use crate::app::{App, Input, Story};
+use crate::app::{App, Story};
 use crate::ascii;
 use crate::header::{draw_identity, draw_loops};
 use crate::layout::{Areas, LEAST};
 use crate::pieces::{Piece, draw_pieces};
 use crate::table::put;
-use crate::text::{self, clean};
 use crate::theme::Tone;
 use crate::views::ViewKind;
 
@@ -111,6 +110,7 @@ impl App {
                     crate::format::count(snapshot?.tasks.len() as u64)
                 ));
             }
+            ViewKind::Tree if self.graph.circular_count() > 0 => return Some("DEADLOCK".into()),
             ViewKind::Threads => snapshot?.threads.len() as u64,
             _ => return None,
         };
@@ -173,136 +173,10 @@ impl App {
         };
         self.preview.draw(buffer, inner, self.theme, 0);
     }
-
-    fn draw_footer(&self, buffer: &mut Buffer, area: Rect) {
-        let position = self.position_words();
-        let width = u16::try_from(text::width(&position))
-            .unwrap_or(0)
-            .min(area.width);
-        let left = Rect {
-            width: area.width - width,
-            ..indented(area)
-        };
-        let left = Rect {
-            width: left.width.saturating_sub(2),
-            ..left
-        };
-        draw_pieces(buffer, left, &self.footer_pieces(), 2, self.theme);
-        let at = (area.right() - width, area.y);
-        put(buffer, area, at, &position, self.theme.style(Tone::Dim));
-    }
-
-    /// Where the selection or the story stands.
-    fn position_words(&self) -> String {
-        if let Some(story) = &self.story {
-            let height = self.story_height();
-            let last = (story.skip + self.page()).min(height);
-            return if height > self.page() {
-                format!("{last}/{height}")
-            } else {
-                String::new()
-            };
-        }
-        match &self.rows {
-            Some(rows) if rows.len() > 0 => {
-                let list = self.list();
-                let all = rows.len();
-                if list.shown() == all {
-                    format!("{}/{all}", list.position())
-                } else {
-                    format!("{}/{} of {all}", list.position(), list.shown())
-                }
-            }
-            _ => String::new(),
-        }
-    }
-
-    fn footer_pieces(&self) -> Vec<Piece> {
-        match &self.input {
-            Input::Save => {
-                let text = "save what was gathered:  f flame graph   j JSON   Esc nothing";
-                return vec![Piece::new(0, text, Tone::Strong)];
-            }
-            Input::Filter { .. } => {
-                let filter = clean(&self.list().filter);
-                return vec![
-                    Piece::new(0, format!("/{filter}█"), Tone::Strong),
-                    Piece::new(1, "Enter keep  Esc drop", Tone::Dim),
-                ];
-            }
-            Input::Keys => {}
-        }
-        if let Some((message, wrong)) = &self.message {
-            let tone = if *wrong { Tone::Bad } else { Tone::Strong };
-            return vec![Piece::new(0, clean(message), tone)];
-        }
-        self.hint_pieces()
-    }
-
-    /// The filter that is on, and the keys that matter most here.
-    fn hint_pieces(&self) -> Vec<Piece> {
-        let mut pieces = Vec::new();
-        let filter = &self.list().filter;
-        if !filter.is_empty() && self.story.is_none() {
-            let found = self
-                .flame
-                .found_words()
-                .filter(|_| self.view == ViewKind::Flame);
-            let found = found.map(|found| format!("  {found}")).unwrap_or_default();
-            let text = format!("filter: {}{found}", clean(filter));
-            pieces.push(Piece::new(0, text, Tone::Found));
-        }
-        let freeze = if self.flags.frozen {
-            "space go on"
-        } else {
-            "space freeze"
-        };
-        let hints: &[(u8, &str)] = if self.story.is_some() {
-            &[
-                (0, "Esc back"),
-                (1, "j k scroll"),
-                (2, "y plain text"),
-                (3, freeze),
-                (0, "q quit"),
-            ]
-        } else if self.view == ViewKind::Flame {
-            &FLAME_HINTS
-        } else {
-            &[
-                (1, "Enter story"),
-                (1, "/ filter"),
-                (2, "< > sort"),
-                (3, freeze),
-                (6, "y plain text"),
-                (4, "d dump"),
-                (5, "S save"),
-                (0, "? help"),
-                (0, "q quit"),
-            ]
-        };
-        pieces.extend(
-            hints
-                .iter()
-                .map(|(rank, hint)| Piece::new(*rank, *hint, Tone::Dim)),
-        );
-        pieces
-    }
 }
 
-/// Keys that matter most at the flame graph, with the rank by which they are left out.
-const FLAME_HINTS: [(u8, &str); 8] = [
-    (1, "Enter zoom"),
-    (1, "Esc out"),
-    (2, "/ search"),
-    (4, "i turn over"),
-    (5, "y plain text"),
-    (3, "S save"),
-    (0, "? help"),
-    (0, "q quit"),
-];
-
 /// The area without its first column.
-fn indented(area: Rect) -> Rect {
+pub(crate) fn indented(area: Rect) -> Rect {
     Rect {
         x: area.x + 1,
         width: area.width.saturating_sub(1),

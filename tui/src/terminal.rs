@@ -1,6 +1,7 @@
 //! The terminal's own state: taken over on entry, given back on every way out.
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 use std::thread::ThreadId;
@@ -13,7 +14,7 @@ use crossterm::terminal::{
 };
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
-use ratatui::layout::Size;
+use ratatui::layout::{Rect, Size};
 use signal_hook::consts::SIGTSTP;
 use signal_hook::low_level::raise;
 
@@ -22,6 +23,10 @@ use crate::backend::Error;
 
 /// True while the terminal is ours, so that it is given back exactly once.
 static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// True while the alternate screen is on. Leaving it twice would move the cursor to where it was
+/// on entry, over what has been written since.
+static ALTERNATE: AtomicBool = AtomicBool::new(false);
 
 /// The thread that draws; the panic hook gives the terminal back for this one alone.
 static DRAWER: Mutex<Option<ThreadId>> = Mutex::new(None);
@@ -34,7 +39,9 @@ const FRAME_BYTES: usize = 64 * 1024;
 
 /// The terminal while it is ours. Dropping it gives it back.
 pub(crate) struct Screen {
-    terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+    /// Never dropped: its own drop shows the cursor once more and panics where the terminal has
+    /// gone. [`give_back`] has done it by then.
+    terminal: ManuallyDrop<Terminal<CrosstermBackend<BufWriter<Stdout>>>>,
 }
 
 impl Screen {
@@ -55,6 +62,7 @@ impl Screen {
         take()?;
         // From here on the drop guard undoes it.
         let terminal = Terminal::new(CrosstermBackend::new(writer)).inspect_err(|_| give_back())?;
+        let terminal = ManuallyDrop::new(terminal);
         Ok(Self { terminal })
     }
 
@@ -68,9 +76,13 @@ impl Screen {
         self.terminal.draw(render).map(|_| ())
     }
 
-    /// Makes the next frame write every cell.
+    /// Clears the screen and makes the next frame write every cell.
     pub(crate) fn redraw(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        // Not Terminal::clear: it asks the terminal for its cursor, and the thread that reads the
+        // keys would wait for the answer as well.
+        let size = self.terminal.size()?;
+        self.terminal
+            .resize(Rect::new(0, 0, size.width, size.height))
     }
 
     /// Gives the terminal back, stops the program as Ctrl-Z does, and takes the terminal again
@@ -100,6 +112,7 @@ impl Screen {
         } else {
             text.to_owned()
         };
+        ALTERNATE.store(false, Ordering::SeqCst);
         let mut out = io::stdout().lock();
         execute!(out, LeaveAlternateScreen, Show)?;
         for line in text.lines() {
@@ -111,7 +124,7 @@ impl Screen {
 
     /// Comes back from [`Screen::show_plain`].
     pub(crate) fn hide_plain(&mut self) -> io::Result<()> {
-        execute!(io::stdout(), EnterAlternateScreen, Hide)?;
+        enter()?;
         self.redraw()
     }
 }
@@ -130,20 +143,24 @@ pub(crate) fn foreign_panic() -> Option<String> {
 fn take() -> io::Result<()> {
     enable_raw_mode()?;
     TAKEN.store(true, Ordering::SeqCst);
-    execute!(io::stdout(), EnterAlternateScreen, Hide).inspect_err(|_| give_back())
+    enter().inspect_err(|_| give_back())
+}
+
+fn enter() -> io::Result<()> {
+    ALTERNATE.store(true, Ordering::SeqCst);
+    execute!(io::stdout(), EnterAlternateScreen, Hide)
 }
 
 /// Gives the terminal back if it is ours. Nobody could be told of an error here, and a terminal
 /// that is gone needs nothing.
 fn give_back() {
     if TAKEN.swap(false, Ordering::SeqCst) {
-        let _ = execute!(
-            io::stdout(),
-            SetAttribute(Attribute::Reset),
-            ResetColor,
-            LeaveAlternateScreen,
-            Show
-        );
+        let mut out = io::stdout();
+        let _ = execute!(out, SetAttribute(Attribute::Reset), ResetColor);
+        if ALTERNATE.swap(false, Ordering::SeqCst) {
+            let _ = execute!(out, LeaveAlternateScreen);
+        }
+        let _ = execute!(out, Show);
         let _ = disable_raw_mode();
     }
 }

@@ -17,7 +17,7 @@ const RECENT_NS: u64 = 60_000_000_000;
 /// From this share of time on, in thousandths, a loop without stalls is called saturated.
 const SATURATED_PERMILLE: u32 = 900;
 
-/// The pieces of the line.
+/// The pieces of the line. A deadlock comes after stalls: the tab of the tree tells of it as well.
 pub(crate) fn verdict(report: &Report, deadlocked: usize, sources: SourceLines<'_>) -> Vec<Piece> {
     if report.ended.is_some() {
         return ended(report, sources);
@@ -26,17 +26,19 @@ pub(crate) fn verdict(report: &Report, deadlocked: usize, sources: SourceLines<'
         let text = "process is stopped from outside (signal, debugger or freezer): nothing runs";
         return vec![Piece::new(0, text, Tone::Alarm)];
     }
-    if let Some((one, for_ns)) = longest_stall_now(report) {
-        return blocked(report, one, for_ns, sources);
+    let stalled = match longest_stall_now(report) {
+        Some((one, for_ns)) => Some(blocked(report, one, for_ns, sources)),
+        None => recent(report, sources),
+    };
+    match (stalled, deadlocked) {
+        (Some(pieces), _) => pieces,
+        (None, 0) => calm(report),
+        (None, tasks) => {
+            let text = format!("deadlock: {tasks} tasks wait for each other in a circle");
+            let hint = Piece::new(1, "(see Tree)", Tone::Plain);
+            vec![Piece::new(0, text, Tone::Alarm), hint]
+        }
     }
-    if deadlocked > 0 {
-        let text = format!("deadlock: {deadlocked} tasks wait for each other in a circle");
-        return vec![
-            Piece::new(0, text, Tone::Alarm),
-            Piece::new(1, "(see Tree)", Tone::Plain),
-        ];
-    }
-    recent(report, sources).unwrap_or_else(|| calm(report))
 }
 
 /// True if the main thread is stopped or traced.

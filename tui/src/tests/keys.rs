@@ -1,8 +1,9 @@
 //! The state after sequences of keys.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use asyncspy_model::report::LoopNow;
+use asyncspy_model::report::{LoopNow, Report};
 use crossterm::event::KeyCode;
 
 use super::{Desk, healthy_report, sample_report, support};
@@ -331,6 +332,62 @@ fn every_key_is_harmless_everywhere() {
         }
         full.show(healthy_report());
         full.screen();
+    }
+}
+
+/// A report whose every number is as large as it can be.
+fn absurd_report() -> Report {
+    let mut report = sample_report();
+    report.session.interval_ns = 0;
+    report.achieved_hz.0 = f64::NAN;
+    report.at_monotonic_ns = u64::MAX;
+    report.totals.stalls = u64::MAX;
+    report.quality.late = u64::MAX;
+    report.quality.samples = u64::MAX;
+    report.quality.failed = u64::MAX;
+    for one in &mut report.loops {
+        one.busy_permille = u32::MAX;
+        one.now = LoopNow::Stalled { for_ns: u64::MAX };
+        one.worst_by_second_ns = vec![u64::MAX; 100_000];
+        (one.tasks, one.ready, one.timers) = (u64::MAX, u64::MAX, u64::MAX);
+    }
+    for stall in &mut report.stalls {
+        let stall = Arc::make_mut(stall);
+        stall.began_monotonic_ns = u64::MAX;
+        stall.began_unix_ns = u64::MAX;
+        stall.duration_ns = u64::MAX;
+        stall.uncertainty_ns = u64::MAX;
+        stall.callbacks = Some((u32::MAX, 0));
+        stall.label = "x".repeat(1_000_000).into();
+    }
+    for culprit in &mut report.culprits {
+        (culprit.count, culprit.total_ns) = (u64::MAX, u64::MAX);
+    }
+    for hot in &mut report.hot {
+        (hot.self_ns, hot.total_ns, hot.holds) = (u64::MAX, u64::MAX, u64::MAX);
+        hot.location.line = u32::MAX;
+    }
+    for node in &mut Arc::make_mut(&mut report.call_tree).nodes {
+        node.total_ns = u64::MAX;
+        node.children.extend([0, 1, 2, u32::MAX]);
+    }
+    for history in Arc::make_mut(&mut report.task_history).values_mut() {
+        history.held_ns = u64::MAX;
+    }
+    report
+}
+
+#[test]
+fn absurd_numbers_do_no_harm() {
+    for (width, height) in [(60, 12), (80, 24), (200, 60)] {
+        let mut desk = Desk::new(width, height);
+        desk.show(absurd_report());
+        for keys in [
+            "s", "\n", "ol", "l", "t", "\n", "e", "w", "a", "fjjG\n", "/x\n", "y",
+        ] {
+            desk.type_keys(keys);
+            desk.screen();
+        }
     }
 }
 

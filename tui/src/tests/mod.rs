@@ -157,7 +157,7 @@ pub(super) fn sample_report() -> Report {
 /// The same service in good health, but for two tasks that wait for each other.
 pub(super) fn deadlocked_report() -> Report {
     let mut report = healthy_report();
-    report.snapshot = support::report_at(0).snapshot;
+    report.snapshot = sample_report().snapshot;
     report
 }
 

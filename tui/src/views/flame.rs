@@ -10,19 +10,13 @@
 
 use std::sync::Arc;
 
-use asyncspy_model::FrameKind;
 use asyncspy_model::report::{CallNode, CallTree};
-use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
-use ratatui::style::Style;
 
+use super::SourceLines;
 use super::flame_layout::{Bar, Links, lay_out};
-use super::{SourceLines, identity_of};
 use crate::document::Document;
 use crate::format;
-use crate::table::put;
-use crate::text::{self, Needle, clean};
-use crate::theme::{Material, Theme, Tone};
+use crate::text::{Needle, clean};
 
 /// A way through the graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,20 +38,20 @@ pub(crate) enum Step {
 pub(crate) struct Flame {
     /// True for the root at the bottom.
     pub(crate) inverted: bool,
-    tree: Arc<CallTree>,
+    pub(super) tree: Arc<CallTree>,
     links: Links,
-    bars: Vec<Bar>,
+    pub(super) bars: Vec<Bar>,
     columns: u16,
     zoom: u32,
-    selected: u32,
+    pub(super) selected: u32,
     /// Labels from the root's child down: nodes get new indices with each report.
     zoom_way: Vec<Arc<str>>,
     selected_way: Vec<Arc<str>>,
     /// For each node whether the search finds it; empty without a search.
-    found: Vec<bool>,
+    pub(super) found: Vec<bool>,
     found_ns: u64,
     /// Levels above the first visible one.
-    skip: usize,
+    pub(super) skip: usize,
 }
 
 impl Flame {
@@ -140,7 +134,7 @@ impl Flame {
             .collect()
     }
 
-    fn node(&self, node: u32) -> Option<&CallNode> {
+    pub(super) fn node(&self, node: u32) -> Option<&CallNode> {
         self.tree.nodes.get(node as usize)
     }
 
@@ -247,7 +241,7 @@ impl Flame {
         document
     }
 
-    fn share(&self, ns: u64) -> String {
+    pub(super) fn share(&self, ns: u64) -> String {
         let all = self.node(0).map_or(0, |root| root.total_ns);
         format!(
             "{} ({} of all)",
@@ -261,103 +255,5 @@ impl Flame {
         let number = self.found.iter().filter(|found| **found).count() as u64;
         let found = format!("{} found: {}", number, self.share(self.found_ns));
         (!self.found.is_empty()).then_some(found)
-    }
-
-    /// Draws a line about the selected bar, and the bars.
-    pub(crate) fn draw(&self, buffer: &mut Buffer, area: Rect, theme: Theme) {
-        let Some(selected) = self
-            .node(self.selected)
-            .filter(|_| self.tree.nodes[0].total_ns > 0)
-        else {
-            let text = "No sample has caught a loop at work yet";
-            put(
-                buffer,
-                area,
-                (area.x + 1, area.y),
-                text,
-                theme.style(Tone::Dim),
-            );
-            return;
-        };
-        let times = format!(
-            "   total {}   self {}",
-            self.share(selected.total_ns),
-            format::duration_or_dash(selected.self_ns),
-        );
-        let room = usize::from(area.width).saturating_sub(text::width(&times) + 1);
-        let info = format!("{}{times}", text::cut(&clean(&selected.label), room));
-        put(
-            buffer,
-            area,
-            (area.x + 1, area.y),
-            &info,
-            theme.style(Tone::Strong),
-        );
-        let graph = Rect {
-            y: area.y + 1,
-            height: area.height.saturating_sub(1),
-            ..area
-        };
-        for bar in &self.bars {
-            self.draw_bar(buffer, graph, bar, theme);
-        }
-    }
-
-    fn draw_bar(&self, buffer: &mut Buffer, area: Rect, bar: &Bar, theme: Theme) {
-        let Some(level) = bar
-            .depth
-            .checked_sub(self.skip)
-            .and_then(|l| u16::try_from(l).ok())
-        else {
-            return;
-        };
-        let Some(node) = self.node(bar.node).filter(|_| level < area.height) else {
-            return;
-        };
-        let y = if self.inverted {
-            area.bottom() - 1 - level
-        } else {
-            area.y + level
-        };
-        let (base, fill) = theme.bar(material(node), identity_of(&node.label));
-        let style = if bar.node == self.selected {
-            base.patch(Theme::selected())
-        } else if self.found.get(bar.node as usize) == Some(&true) {
-            theme.style(Tone::Found)
-        } else {
-            base
-        };
-        draw_label(
-            buffer,
-            area,
-            (area.x + bar.x, y, bar.width),
-            (&node.label, fill),
-            style,
-        );
-    }
-}
-
-/// A bar's border, its label and the rest of its cells.
-fn draw_label(
-    buffer: &mut Buffer,
-    area: Rect,
-    (x, y, width): (u16, u16, u16),
-    (label, fill): (&str, char),
-    style: Style,
-) {
-    let room = usize::from(width).saturating_sub(1);
-    let label = text::cut(&clean(label), room);
-    let rest = room.saturating_sub(text::width(&label));
-    let filling: String = std::iter::repeat_n(fill, rest).collect();
-    put(buffer, area, (x, y), &format!("│{label}{filling}"), style);
-}
-
-/// What a bar is made of decides its colour.
-fn material(node: &CallNode) -> Material {
-    match &node.location {
-        None => Material::Group,
-        Some(_) if node.kind == FrameKind::Machinery => Material::Library,
-        Some(place) if place.is_library() => Material::Library,
-        Some(_) => Material::Own,
     }
 }

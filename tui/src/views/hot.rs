@@ -75,7 +75,10 @@ impl Hot {
         };
         let held_ns = match report.call_tree.nodes.first() {
             Some(root) => root.total_ns,
-            None => rows.iter().map(|row| row.self_ns).sum(),
+            None => rows
+                .iter()
+                .map(|row| row.self_ns)
+                .fold(0, u64::saturating_add),
         };
         Self {
             report,

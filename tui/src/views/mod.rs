@@ -19,12 +19,16 @@ use crate::text::{Needle, long_place_and_function};
 use crate::theme::Tone;
 
 pub(crate) mod flame;
+mod flame_draw;
 mod flame_layout;
 pub(crate) mod hot;
+pub(crate) mod processes;
+mod stall_story;
 pub(crate) mod stalls;
 pub(crate) mod tasks;
 pub(crate) mod threads;
 pub(crate) mod tree;
+mod tree_walk;
 pub(crate) mod waits;
 
 /// A view of the report.

@@ -1,0 +1,187 @@
+//! The Python processes that this user may read, for the picker.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use asyncspy_model::{LoopState, Snapshot};
+use asyncspy_tui::{ProcessRow, ProcessSource};
+use rustc_hash::FxHashMap;
+
+use crate::aio::snapshot::{Snapshooter, SnapshotOptions};
+use crate::python::Python;
+use crate::python::attach::AttachError;
+
+/// Pause between two looks at the known processes.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Every so many looks the list of processes is made anew.
+const LIST_EVERY: u32 = 8;
+
+/// How many past looks the busy share is an average of.
+const LOOKS_KEPT: usize = 20;
+
+/// Looks at all processes in the background.
+pub struct Processes {
+    newest: Arc<Mutex<Option<Vec<ProcessRow>>>>,
+    ends: Arc<AtomicBool>,
+}
+
+impl Processes {
+    /// Starts to look.
+    #[must_use]
+    pub fn start() -> Self {
+        let newest = Arc::new(Mutex::new(None));
+        let ends = Arc::new(AtomicBool::new(false));
+        let (list, ended) = (newest.clone(), ends.clone());
+        std::thread::spawn(move || {
+            let mut looker = Looker::default();
+            while !ended.load(Ordering::Relaxed) {
+                let rows = looker.look();
+                *list.lock().unwrap_or_else(PoisonError::into_inner) = Some(rows);
+                std::thread::sleep(LOOK_EVERY);
+            }
+        });
+        Self { newest, ends }
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+    }
+}
+
+impl ProcessSource for Processes {
+    fn latest(&mut self) -> Option<Vec<ProcessRow>> {
+        self.newest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+#[derive(Default)]
+struct Looker {
+    known: FxHashMap<i32, Known>,
+    looks: u32,
+}
+
+/// A process that was attached to, or the reason why it cannot be.
+enum Known {
+    Python {
+        python: Box<Python>,
+        snapshooter: Snapshooter,
+        /// Whether its loop was busy, at each of the last looks.
+        busy: Vec<bool>,
+    },
+    Refused(ProcessRow),
+    NoPython,
+}
+
+impl Looker {
+    fn look(&mut self) -> Vec<ProcessRow> {
+        if self.looks.is_multiple_of(LIST_EVERY) {
+            self.list();
+        }
+        self.looks = self.looks.wrapping_add(1);
+        let mut rows = Vec::new();
+        self.known.retain(|_, known| match known.row() {
+            Look::Row(row) => {
+                rows.push(row);
+                true
+            }
+            Look::Hidden => true,
+            Look::Ended => false,
+        });
+        rows.sort_by_key(|row| row.pid);
+        rows
+    }
+
+    fn list(&mut self) {
+        let own = i32::try_from(std::process::id()).unwrap_or(0);
+        let pids: Vec<i32> = fs::read_dir("/proc")
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .collect();
+        self.known.retain(|pid, _| pids.contains(pid));
+        for pid in pids {
+            if pid != own {
+                self.known.entry(pid).or_insert_with(|| Known::attach(pid));
+            }
+        }
+    }
+}
+
+enum Look {
+    Row(ProcessRow),
+    Hidden,
+    Ended,
+}
+
+impl Known {
+    fn attach(pid: i32) -> Self {
+        match Python::attach(pid) {
+            Ok(python) => Self::Python {
+                python: Box::new(python),
+                snapshooter: Snapshooter::default(),
+                busy: Vec::new(),
+            },
+            Err(AttachError::Unsupported { what, .. }) => Self::Refused(ProcessRow {
+                pid,
+                command: command(pid),
+                note: format!("{what} is not supported"),
+                ..ProcessRow::default()
+            }),
+            Err(_) => Self::NoPython,
+        }
+    }
+
+    fn row(&mut self) -> Look {
+        match self {
+            Self::NoPython => Look::Hidden,
+            Self::Refused(row) => Look::Row(row.clone()),
+            Self::Python {
+                python,
+                snapshooter,
+                busy,
+            } => {
+                if !python.facts.is_alive() {
+                    return Look::Ended;
+                }
+                match snapshooter.take(python, SnapshotOptions::default()) {
+                    Ok(snapshot) => Look::Row(describe(python, &snapshot, busy)),
+                    Err(_) => Look::Ended,
+                }
+            }
+        }
+    }
+}
+
+fn describe(python: &Python, snapshot: &Snapshot, busy: &mut Vec<bool>) -> ProcessRow {
+    let is_busy = |state: LoopState| state == LoopState::Busy;
+    busy.push(snapshot.loops.iter().any(|info| is_busy(info.state)));
+    if busy.len() > LOOKS_KEPT {
+        busy.remove(0);
+    }
+    let share = busy.iter().filter(|busy| **busy).count() * 1000 / busy.len().max(1);
+    let kind = snapshot.loops.first().map(|info| info.kind.word());
+    ProcessRow {
+        pid: python.facts.pid,
+        command: python.facts.command.clone(),
+        python: snapshot.python.to_string(),
+        loop_kind: kind.unwrap_or("").to_owned(),
+        tasks: kind.map(|_| snapshot.tasks.len() as u64),
+        busy_permille: kind.and_then(|_| u32::try_from(share).ok()),
+        note: String::new(),
+    }
+}
+
+fn command(pid: i32) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = bytes.split(|byte| *byte == 0);
+    let words: Vec<_> = words.map(String::from_utf8_lossy).collect();
+    words.join(" ").trim().to_owned()
+}

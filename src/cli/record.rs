@@ -1,0 +1,361 @@
+//! `record`: where the loops' time goes, as a flame graph or the like.
+
+use std::ffi::OsStr;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use asyncspy_model::report::Report;
+use asyncspy_model::sample::EndReason;
+use clap::builder::FalseyValueParser;
+use clap::{Args, ValueEnum};
+use tempfile::NamedTempFile;
+
+use super::common::TargetArgs;
+use super::error::{Error, Exit};
+use super::interrupt::Interrupt;
+use super::output::{note, print};
+use super::sampling::{Next, Sampling, SamplingArgs, ThresholdArgs};
+use crate::analysis::{Analysis, Mode, Settings};
+use crate::sink::escape::escape;
+use crate::sink::flame_graph::write_flame_graph;
+use crate::sink::folded::write_folded;
+use crate::sink::profile::{LabelOptions, Profile};
+use crate::sink::profile_json::write_profile_json;
+use crate::sink::speedscope::write_speedscope;
+
+/// How often signals are looked for when nothing happens.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How often the progress line is written.
+const PROGRESS: Duration = Duration::from_millis(500);
+
+/// Arguments of `record`.
+#[derive(Args, Debug)]
+pub struct RecordArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    #[command(flatten)]
+    thresholds: ThresholdArgs,
+    /// File to write; - for the standard output; asyncspy-PID.svg otherwise
+    #[arg(short, long, value_name = "FILE")]
+    #[arg(env = "ASYNCSPY_OUTPUT", hide_env = true)]
+    output: Option<PathBuf>,
+    /// What to write; by the file's extension otherwise
+    #[arg(short, long, value_name = "FORMAT", value_enum)]
+    #[arg(env = "ASYNCSPY_FORMAT", hide_env = true)]
+    format: Option<Format>,
+    /// Which time to count
+    #[arg(long, value_name = "MODE", value_enum, default_value_t)]
+    #[arg(env = "ASYNCSPY_MODE", hide_env = true)]
+    mode: ModeArg,
+    /// Merge the lines of each function
+    #[arg(short = 'F', long, value_parser = FalseyValueParser::new())]
+    #[arg(env = "ASYNCSPY_FUNCTION", hide_env = true)]
+    function: bool,
+    /// Write whole paths
+    #[arg(long, value_parser = FalseyValueParser::new())]
+    #[arg(env = "ASYNCSPY_FULL_FILENAMES", hide_env = true)]
+    full_filenames: bool,
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// An SVG to look at in a browser
+    #[value(alias = "svg")]
+    Flamegraph,
+    /// A line for each stack, for flamegraph.pl and its kind
+    #[value(aliases = ["raw", "collapsed"])]
+    Folded,
+    /// For speedscope, with time from left to right
+    Speedscope,
+    /// Our own tree
+    Json,
+}
+
+/// Which time is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum ModeArg {
+    /// What held the loops
+    #[default]
+    Busy,
+    /// Only time inside stalls, by cause
+    Stalls,
+    /// What suspended tasks waited for
+    Waits,
+    /// Busy and idle
+    Wall,
+}
+
+impl From<ModeArg> for Mode {
+    fn from(mode: ModeArg) -> Self {
+        match mode {
+            ModeArg::Busy => Self::Busy,
+            ModeArg::Stalls => Self::Stalls,
+            ModeArg::Waits => Self::Waits,
+            ModeArg::Wall => Self::Wall,
+        }
+    }
+}
+
+/// Where the result goes.
+enum Destination {
+    Stdout,
+    File(PathBuf, NamedTempFile),
+}
+
+pub(super) fn run(args: &RecordArgs) -> Result<(), Error> {
+    let interrupt = Interrupt::listen().map_err(Error::from_output)?;
+    let mut settings = args.sampling.settings();
+    if args.mode == ModeArg::Waits {
+        settings.census_every_ns = Some(100_000_000);
+    }
+    let target = args.target.target()?;
+    let format = args.format()?;
+    let early = args.output.as_deref().map(Destination::open).transpose()?;
+    let sampling = Sampling::start(&target, settings)?;
+    let destination = match early {
+        Some(destination) => destination,
+        None => Destination::open(&format.default_path(sampling.pid))?,
+    };
+    let (threshold_ns, error_threshold_ns) = args.thresholds.nanoseconds();
+    let mut analysis = Analysis::new(Settings {
+        threshold_ns,
+        error_threshold_ns,
+        counts_waits: args.mode == ModeArg::Waits,
+        keeps_timelines: format == Format::Speedscope,
+        ..Settings::default()
+    });
+    gather(&sampling, &interrupt, &mut analysis);
+    let report = analysis.report().ok_or(Error::Interrupted)?;
+    if report.quality.samples == 0 {
+        return Err(nothing_gathered(&report, sampling.pid));
+    }
+    let profile = args.profile(&analysis, &report, &sampling.command);
+    args.write(destination, format, &profile)?;
+    tell_end(&report);
+    Ok(())
+}
+
+/// Feeds the analysis until the end, and writes the progress.
+fn gather(sampling: &Sampling, interrupt: &Interrupt, analysis: &mut Analysis) {
+    let mut progress = Progress::new();
+    let mut stalls = 0;
+    let mut quality = asyncspy_model::SamplingQuality::default();
+    loop {
+        if interrupt.is_raised() {
+            sampling.stop();
+        }
+        match sampling.next(PATIENCE) {
+            Next::Event(event) => {
+                if let asyncspy_model::Event::Sample(sample) = &event {
+                    quality = sample.quality;
+                }
+                for finding in analysis.feed(&event) {
+                    stalls += u64::from(matches!(finding, crate::analysis::Finding::StallEnded(_)));
+                }
+            }
+            Next::Nothing => {}
+            Next::Closed => break,
+        }
+        progress.show(&quality, stalls);
+    }
+    progress.clear();
+}
+
+fn nothing_gathered(report: &Report, pid: i32) -> Error {
+    match report.ended {
+        Some(EndReason::Interrupted) => Error::Interrupted,
+        Some(EndReason::TargetExited) => super::diagnosis::ended(pid),
+        _ => Error::new(
+            Exit::Other,
+            format!("nothing of process {pid} was sampled"),
+            "no event loop ran there, or the duration is too short",
+            format!("asyncspy ps {pid}"),
+        ),
+    }
+}
+
+fn tell_end(report: &Report) {
+    let quality = &report.quality;
+    let ended = match report.ended {
+        Some(EndReason::TargetExited) => "; the process has ended",
+        Some(EndReason::Unreadable) => "; the process could no longer be read",
+        _ => "",
+    };
+    note(&format!(
+        "{} samples ({} late, {} torn, {} failed, {} dropped), {} stalls{ended}",
+        quality.samples,
+        quality.late,
+        quality.torn,
+        quality.failed,
+        quality.dropped,
+        report.totals.stalls,
+    ));
+}
+
+impl RecordArgs {
+    fn format(&self) -> Result<Format, Error> {
+        if let Some(format) = self.format {
+            return Ok(format);
+        }
+        let Some(output) = &self.output else {
+            return Ok(Format::Flamegraph);
+        };
+        if is_stdout(output) {
+            return Ok(Format::Folded);
+        }
+        let name = output.file_name().and_then(OsStr::to_str).unwrap_or("");
+        let extension = name.rsplit('.').next().unwrap_or("");
+        match extension {
+            "svg" => Ok(Format::Flamegraph),
+            "folded" | "txt" | "raw" | "collapsed" => Ok(Format::Folded),
+            "json" if name.ends_with(".speedscope.json") => Ok(Format::Speedscope),
+            "speedscope" => Ok(Format::Speedscope),
+            "json" => Ok(Format::Json),
+            _ => Err(Error::usage(
+                format!("what to write to {} is not clear", escape(name)),
+                "its extension is none of svg, folded, speedscope, json",
+                format!("asyncspy record -f flamegraph -o {}", escape(name)),
+            )),
+        }
+    }
+
+    fn profile(&self, analysis: &Analysis, report: &Report, command: &str) -> Profile {
+        let mode = Mode::from(self.mode);
+        let gathered = analysis.profile(mode);
+        Profile {
+            title: format!("asyncspy {}: {command}", mode.word()),
+            session: report.session.clone(),
+            quality: report.quality,
+            duration_ns: report
+                .at_monotonic_ns
+                .saturating_sub(report.session.began_monotonic_ns),
+            mode: Arc::from(mode.word()),
+            stacks: gathered.stacks,
+            timelines: gathered.timelines,
+        }
+    }
+
+    fn write(
+        &self,
+        destination: Destination,
+        format: Format,
+        profile: &Profile,
+    ) -> Result<(), Error> {
+        let options = LabelOptions {
+            by_function: self.function,
+            full_filenames: self.full_filenames,
+        };
+        let write = |out: &mut dyn Write| match format {
+            Format::Flamegraph => write_flame_graph(out, profile, options),
+            Format::Folded => write_folded(out, profile, options),
+            Format::Speedscope => write_speedscope(out, profile, options),
+            Format::Json => write_profile_json(out, profile, self.function),
+        };
+        match destination {
+            Destination::Stdout => print(write),
+            Destination::File(path, file) => {
+                write_file(&path, file, write)?;
+                note(&format!("wrote {}", escape(&path.to_string_lossy())));
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Format {
+    fn default_path(self, pid: i32) -> PathBuf {
+        let extension = match self {
+            Self::Flamegraph => "svg",
+            Self::Folded => "folded",
+            Self::Speedscope => "speedscope.json",
+            Self::Json => "json",
+        };
+        PathBuf::from(format!("asyncspy-{pid}.{extension}"))
+    }
+}
+
+fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+impl Destination {
+    /// Makes sure, before anything is gathered, that the result can be written.
+    fn open(path: &Path) -> Result<Self, Error> {
+        if is_stdout(path) {
+            return Ok(Self::Stdout);
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let file = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
+        let file = file.map_err(|error| unwritable(path, &error))?;
+        Ok(Self::File(path.to_owned(), file))
+    }
+}
+
+/// Writes the whole file beside its place, then moves it there: it is whole or absent.
+fn write_file(
+    path: &Path,
+    mut file: NamedTempFile,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Error> {
+    let written = write(&mut file).and_then(|()| file.flush());
+    written.map_err(|error| unwritable(path, &error))?;
+    // A temporary file is for its owner alone; a result is for whom the folder is.
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    let _ = std::fs::set_permissions(file.path(), readable);
+    file.persist(path)
+        .map_err(|error| unwritable(path, &error.error))?;
+    Ok(())
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Error {
+    Error::new(
+        Exit::Other,
+        format!("cannot write {}", escape(&path.to_string_lossy())),
+        error.to_string(),
+        "asyncspy record -o /tmp/asyncspy.svg, or another place that can be written",
+    )
+}
+
+/// A line on the standard error, if that is a terminal.
+struct Progress {
+    began: Instant,
+    shown: Option<Instant>,
+    is_terminal: bool,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            shown: None,
+            is_terminal: io::stderr().is_terminal(),
+        }
+    }
+
+    fn show(&mut self, quality: &asyncspy_model::SamplingQuality, stalls: u64) {
+        let due = self.shown.is_none_or(|shown| shown.elapsed() >= PROGRESS);
+        if !self.is_terminal || !due {
+            return;
+        }
+        self.shown = Some(Instant::now());
+        let line = format!(
+            "\r{:.1} s, {} samples, {stalls} stalls, {} errors (Ctrl-C ends and writes)\x1b[K",
+            self.began.elapsed().as_secs_f64(),
+            quality.samples,
+            quality.failed,
+        );
+        let _ = io::stderr().write_all(line.as_bytes());
+    }
+
+    fn clear(&self) {
+        if self.is_terminal {
+            let _ = io::stderr().write_all(b"\r\x1b[K");
+        }
+    }
+}

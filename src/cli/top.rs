@@ -1,0 +1,168 @@
+//! `top`: the live view.
+
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+use asyncspy_tui::{ColorMode, Exit as ViewExit, Options, Picked};
+use clap::Args;
+use clap::builder::FalseyValueParser;
+
+use super::common::{ColorWhen, LookArgs, OptionalTargetArgs, Target};
+use super::error::{Error, Exit};
+use super::interrupt::Interrupt;
+use super::live::Live;
+use super::output::{Screen, print};
+use super::processes::Processes;
+use super::sampling::{Sampling, SamplingArgs, ThresholdArgs};
+use crate::analysis::Settings;
+use crate::sink::report_text::{ReportTextOptions, write_report};
+
+/// How often tasks are counted.
+const CENSUS_NS: u64 = 1_000_000_000;
+
+/// How long `--once` looks, unless a duration is given.
+const ONCE: Duration = Duration::from_secs(2);
+
+/// Stalls and culprits shown by `--once`.
+const ONCE_LIMIT: usize = 10;
+
+/// Arguments of `top`.
+#[derive(Args, Debug)]
+pub struct TopArgs {
+    #[command(flatten)]
+    target: OptionalTargetArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    #[command(flatten)]
+    thresholds: ThresholdArgs,
+    /// Seconds between two pictures
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.25)]
+    #[arg(env = "ASYNCSPY_DELAY", hide_env = true)]
+    delay: f64,
+    /// Print one plain picture and exit; also what happens when stdout is no terminal
+    #[arg(long, value_parser = FalseyValueParser::new())]
+    #[arg(env = "ASYNCSPY_ONCE", hide_env = true)]
+    once: bool,
+}
+
+pub(super) fn run(args: &TopArgs, look: &LookArgs) -> Result<(), Error> {
+    let plain = args.once || !io::stdout().is_terminal();
+    let options = args.view_options(look);
+    let target = match args.target.target()? {
+        Some(target) => target,
+        None if plain => return Err(no_process()),
+        None => match pick(&options)? {
+            Some(pid) => Target::Running(pid),
+            None => return Ok(()),
+        },
+    };
+    open(&target, args.sampling, args.thresholds, &options, plain, look)
+}
+
+/// Opens the live view on a process, or prints one picture of it.
+pub(super) fn open(
+    target: &Target,
+    sampling: SamplingArgs,
+    thresholds: ThresholdArgs,
+    options: &Options,
+    plain: bool,
+    look: &LookArgs,
+) -> Result<(), Error> {
+    let (threshold_ns, error_threshold_ns) = thresholds.nanoseconds();
+    let mut settings = sampling.settings();
+    settings.census_every_ns = Some(CENSUS_NS);
+    settings.census_at_stall_ns = Some(threshold_ns);
+    let sampling = Sampling::start(target, settings)?;
+    let analysis = Settings {
+        threshold_ns,
+        error_threshold_ns,
+        ..Settings::default()
+    };
+    let mut live = Live::new(sampling, analysis, options.refresh);
+    if plain {
+        let duration = settings.duration_ns.map(Duration::from_nanos);
+        return print_once(&live, duration.unwrap_or(ONCE), look);
+    }
+    match asyncspy_tui::run(&mut live, options) {
+        Ok(ViewExit::Quit | ViewExit::Signal(_)) => Ok(()),
+        Err(error) => Err(of_view(&error)),
+    }
+}
+
+fn print_once(live: &Live, duration: Duration, look: &LookArgs) -> Result<(), Error> {
+    let interrupt = Interrupt::listen().map_err(Error::from_output)?;
+    let began = Instant::now();
+    let ended = |live: &Live| live.report().is_some_and(|report| report.ended.is_some());
+    while began.elapsed() < duration && !interrupt.is_raised() && !ended(live) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let Some(report) = live.report() else {
+        return Err(Error::Interrupted);
+    };
+    let Screen { style, width } = Screen::of_stdout(look);
+    let options = ReportTextOptions {
+        limit: ONCE_LIMIT,
+        offset_s: 0,
+        width,
+        style,
+    };
+    print(|out| write_report(out, &report, &options))
+}
+
+fn pick(options: &Options) -> Result<Option<i32>, Error> {
+    match asyncspy_tui::pick(&mut Processes::start(), options) {
+        Ok(Picked::Process(pid)) => Ok(Some(pid)),
+        Ok(Picked::Exit(_)) => Ok(None),
+        Err(error) => Err(of_view(&error)),
+    }
+}
+
+fn no_process() -> Error {
+    Error::usage(
+        "no process is named",
+        "without a terminal there is nobody to choose one",
+        "asyncspy top --once --pid 4242",
+    )
+}
+
+fn of_view(error: &asyncspy_tui::Error) -> Error {
+    let why = std::error::Error::source(error).map_or_else(
+        || "the live view draws on a terminal and reads keys from one".to_owned(),
+        ToString::to_string,
+    );
+    Error::new(
+        Exit::Other,
+        error.to_string(),
+        why,
+        "asyncspy top --once --pid 4242, which needs no terminal",
+    )
+}
+
+impl TopArgs {
+    fn view_options(&self, look: &LookArgs) -> Options {
+        let (threshold_ns, error_ns) = self.thresholds.nanoseconds();
+        view_options(look, self.delay, threshold_ns, error_ns)
+    }
+}
+
+/// How the view looks.
+pub(super) fn view_options(
+    look: &LookArgs,
+    delay: f64,
+    threshold_ns: u64,
+    error_ns: u64,
+) -> Options {
+    let color = match look.color {
+        ColorWhen::Auto => ColorMode::Auto,
+        ColorWhen::Always => ColorMode::Ansi256,
+        ColorWhen::Never => ColorMode::None,
+    };
+    Options {
+        ascii: look.ascii,
+        color,
+        refresh: Duration::try_from_secs_f64(delay.max(0.1)).unwrap_or(Duration::from_secs(1)),
+        stall_threshold: Duration::from_nanos(threshold_ns),
+        error_threshold: Duration::from_nanos(error_ns),
+        pausing: false,
+    }
+}

@@ -1,0 +1,111 @@
+//! When to sample: absolute deadlines with a little jitter.
+
+use std::time::Duration;
+
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
+
+use crate::target::process::monotonic_now_ns;
+
+/// A tick is moved by up to this share of the interval, 1/16, either way, so that work of the
+/// same period as the sampling is not always caught at the same place.
+const JITTER_SHARE: u64 = 16;
+
+/// Ticks of a fixed rate. Deadlines are absolute, so lateness does not add up.
+#[derive(Debug)]
+pub struct Ticker {
+    interval_ns: u64,
+    /// The next deadline, without its jitter.
+    due_ns: u64,
+    random: u64,
+}
+
+/// One tick.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tick {
+    /// True if it came more than half an interval after it was due.
+    pub late: bool,
+    /// Ticks before it that were left out because there was no time for them.
+    pub skipped: u64,
+}
+
+impl Ticker {
+    /// Ticks from now on.
+    #[must_use]
+    pub fn new(interval_ns: u64) -> Self {
+        let now = monotonic_now_ns();
+        Self {
+            interval_ns: interval_ns.max(1),
+            due_ns: now,
+            // Any value but 0 serves xorshift.
+            random: now | 1,
+        }
+    }
+
+    /// Sleeps until the next tick.
+    pub fn wait(&mut self) -> Tick {
+        let deadline = self.due_ns.saturating_add(self.jitter());
+        sleep_until(deadline);
+        self.arrive(monotonic_now_ns(), deadline)
+    }
+
+    /// Accounts for a tick that happens at `now` and was due at `deadline`.
+    fn arrive(&mut self, now: u64, deadline: u64) -> Tick {
+        let behind = now.saturating_sub(self.due_ns);
+        let skipped = behind / self.interval_ns;
+        self.due_ns = self
+            .due_ns
+            .saturating_add(self.interval_ns.saturating_mul(skipped + 1));
+        Tick {
+            late: now.saturating_sub(deadline) > self.interval_ns / 2,
+            skipped,
+        }
+    }
+
+    /// From 0 to an eighth of an interval: half of it before and half after the middle.
+    fn jitter(&mut self) -> u64 {
+        // xorshift64 (Marsaglia, 2003).
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let width = 2 * self.interval_ns / JITTER_SHARE;
+        if width == 0 { 0 } else { self.random % width }
+    }
+}
+
+fn sleep_until(deadline_ns: u64) {
+    let deadline = TimeSpec::from_duration(Duration::from_nanos(deadline_ns));
+    // Interrupted by a signal, the tick comes early; whoever asked to stop is heard the sooner.
+    let _ = clock_nanosleep(
+        ClockId::CLOCK_MONOTONIC,
+        ClockNanosleepFlags::TIMER_ABSTIME,
+        &deadline,
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lateness_is_counted_and_does_not_add_up() {
+        let mut ticker = Ticker::new(10);
+        ticker.due_ns = 100;
+        assert_eq!(ticker.arrive(101, 101), Tick::default());
+        assert_eq!(ticker.due_ns, 110);
+        let late = ticker.arrive(118, 110);
+        assert_eq!((late.late, late.skipped), (true, 0));
+        let missed = ticker.arrive(155, 120);
+        assert_eq!((missed.late, missed.skipped), (true, 3));
+        assert_eq!(ticker.due_ns, 160);
+    }
+
+    #[test]
+    fn jitter_stays_within_an_eighth_of_the_interval() {
+        let mut ticker = Ticker::new(1600);
+        let moves: Vec<u64> = (0..1000).map(|_| ticker.jitter()).collect();
+        assert!(moves.iter().all(|by| *by < 200));
+        assert!(moves.iter().any(|by| *by > 150) && moves.iter().any(|by| *by < 50));
+        assert_eq!(Ticker::new(1).jitter(), 0);
+    }
+}

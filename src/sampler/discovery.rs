@@ -1,0 +1,84 @@
+//! Which threads run loops.
+
+use std::sync::Arc;
+
+use asyncspy_model::RemoteAddr;
+
+use crate::aio::Caches;
+use crate::aio::event_loop::LoopFacts;
+use crate::aio::registry::Registries;
+use crate::aio::running::{running_loop, thread_names};
+use crate::python::Python;
+use crate::python::object::Objects;
+use crate::python::thread::{Thread, read_interpreters, read_threads};
+use crate::target::image::PageImage;
+use crate::target::memory::MemoryError;
+use crate::target::threads::{ThreadIds, state_and_name};
+
+/// A loop that a thread runs.
+#[derive(Clone, Debug)]
+pub struct RunningLoopFound {
+    /// The thread.
+    pub thread: Thread,
+    /// Its kernel id.
+    pub tid: i32,
+    /// Its name, unescaped.
+    pub thread_name: Arc<str>,
+    /// The loop.
+    pub facts: LoopFacts,
+    /// The dict of running tasks of its interpreter; null where the version has none.
+    pub current_tasks: RemoteAddr,
+}
+
+/// Finds all loops that run now.
+///
+/// # Errors
+/// When not even the main interpreter can be read; [`MemoryError::Gone`],
+/// [`MemoryError::Denied`].
+pub fn find_running_loops(
+    python: &Python,
+    caches: &mut Caches,
+    registries: &mut Registries,
+) -> Result<Vec<RunningLoopFound>, MemoryError> {
+    let image = PageImage::new(&python.memory);
+    let objects = Objects {
+        view: &image,
+        layout: &python.layout,
+    };
+    let head = python.interpreters_head(&image)?;
+    let (interpreters, _) = read_interpreters(objects, python.runtime, head)?;
+    let ids = ThreadIds::read(python.facts.pid);
+    let mut found = Vec::new();
+    for interpreter in interpreters {
+        let (threads, _) = read_threads(objects, &interpreter);
+        let mut names = None;
+        for thread in threads {
+            let loop_addr = running_loop(objects, &thread, python.facts.inner_pid);
+            let Ok(loop_addr) = loop_addr else { continue };
+            if loop_addr.is_null() {
+                continue;
+            }
+            let Some(tid) = ids.outer(thread.native_id) else {
+                continue;
+            };
+            let Ok(facts) = LoopFacts::read(objects, caches, loop_addr) else {
+                continue;
+            };
+            let names = names.get_or_insert_with(|| thread_names(objects, interpreter.modules));
+            let name = names.get(&thread.thread_id).cloned();
+            let current = registries.current_tasks(objects, &interpreter)?;
+            found.push(RunningLoopFound {
+                thread,
+                tid,
+                thread_name: name.unwrap_or_else(|| os_name(python.facts.pid, tid)),
+                facts,
+                current_tasks: current.unwrap_or(RemoteAddr::NULL),
+            });
+        }
+    }
+    Ok(found)
+}
+
+fn os_name(pid: i32, tid: i32) -> Arc<str> {
+    state_and_name(pid, tid).map_or_else(|| Arc::from(""), |(_, name)| name.into())
+}

@@ -1,0 +1,269 @@
+//! What is read of a stock loop's own frame along with the stack.
+//!
+//! The frame of `_run_once` and the objects its locals name are where they were in the last turn,
+//! as a rule: memory is reused last in, first out. So they are read in the same call as the
+//! stack, and only what has moved is read again.
+
+use std::sync::Arc;
+
+use asyncspy_model::RemoteAddr;
+
+use crate::aio::Caches;
+use crate::aio::loop_frame::RUN_ONCE;
+use crate::layout::{IntFormat, Layout};
+use crate::python::code::CodeInfo;
+use crate::python::frame::{Owner, RawFrame, untag};
+use crate::python::object::Objects;
+use crate::target::gather::{Gather, Wanted};
+use crate::target::memory::{Fields, MemoryError, ProcessMemory};
+
+/// Bytes of a float or a small int.
+const NUMBER_SIZE: usize = 32;
+
+/// The locals of `_run_once` that matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Local {
+    PolledAt,
+    CallbackBegan,
+    Index,
+    Total,
+}
+
+const NUMBERS: [Local; 4] = [
+    Local::PolledAt,
+    Local::CallbackBegan,
+    Local::Index,
+    Local::Total,
+];
+
+/// The turn of a loop, as its frame shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TurnReading {
+    /// When the poll returned, in seconds of the target's clock; `None` while the loop polls.
+    pub polled_at: Option<f64>,
+    /// When the running callback began; only in debug mode.
+    pub callback_began: Option<f64>,
+    /// The Handle that runs.
+    pub handle: RemoteAddr,
+    /// The callback that runs, 0-based, and how many the turn has.
+    pub callback: Option<(u32, u32)>,
+}
+
+/// Reads one loop's frame again and again.
+#[derive(Debug, Default)]
+pub struct LoopReads {
+    code: Option<RunOnce>,
+    frame: RemoteAddr,
+    numbers: [RemoteAddr; 4],
+    wanted_locals: Option<Wanted>,
+    wanted_numbers: [Option<Wanted>; 4],
+}
+
+/// The code of `_run_once` and where its locals are.
+#[derive(Debug)]
+struct RunOnce {
+    addr: RemoteAddr,
+    count: usize,
+    slots: [Option<u64>; 4],
+    handle: Option<u64>,
+}
+
+impl RunOnce {
+    fn new(addr: RemoteAddr, code: &CodeInfo) -> Self {
+        // From 3.15 on `now` is the exact moment; `end_time` adds the clock's resolution.
+        let polled_at = code
+            .local_slot("now")
+            .or_else(|| code.local_slot("end_time"));
+        Self {
+            addr,
+            count: code.local_names.len(),
+            slots: [
+                polled_at,
+                code.local_slot("t0"),
+                code.local_slot("i"),
+                code.local_slot("ntodo"),
+            ],
+            handle: code.local_slot("handle"),
+        }
+    }
+}
+
+impl LoopReads {
+    /// Adds what is predicted to a batch.
+    pub fn plan(&mut self, layout: &Layout, gather: &mut Gather) {
+        self.wanted_locals = None;
+        self.wanted_numbers = [None; 4];
+        if let Some(code) = &self.code
+            && !self.frame.is_null()
+        {
+            let locals = self.frame.offset(layout.frame.localsplus);
+            self.wanted_locals = Some(gather.want(locals, 8 * code.count));
+            for (wanted, number) in self.wanted_numbers.iter_mut().zip(self.numbers) {
+                if !number.is_null() {
+                    *wanted = Some(gather.want(number, NUMBER_SIZE));
+                }
+            }
+        }
+    }
+
+    /// Plans for a stack that was just walked: its `_run_once` may be elsewhere.
+    pub fn plan_for(&mut self, layout: &Layout, frames: &[RawFrame], gather: &mut Gather) {
+        if let Some(code) = &self.code
+            && let Some(frame) = frames.iter().find(|frame| frame.code == code.addr)
+        {
+            self.frame = frame.addr;
+        }
+        self.plan(layout, gather);
+    }
+
+    /// The position of the innermost `_run_once` in a stack.
+    pub fn find(
+        &mut self,
+        objects: Objects<'_>,
+        caches: &mut Caches,
+        frames: &[RawFrame],
+    ) -> Option<usize> {
+        if let Some(code) = &self.code
+            && let Some(at) = frames.iter().position(|frame| frame.code == code.addr)
+        {
+            return Some(at);
+        }
+        for (at, frame) in frames.iter().enumerate() {
+            if frame.owner == Owner::Shim {
+                continue;
+            }
+            let code: Option<Arc<CodeInfo>> = caches.codes.get(objects, frame.code).ok();
+            if let Some(code) = code
+                && &*code.name == RUN_ONCE
+            {
+                self.code = Some(RunOnce::new(frame.code, &code));
+                return Some(at);
+            }
+        }
+        None
+    }
+
+    /// Takes the turn out of a batch, reading again what was not where it was predicted.
+    ///
+    /// # Errors
+    /// [`MemoryError::Gone`] and [`MemoryError::Denied`] only; what cannot be read otherwise
+    /// counts as unset.
+    pub fn take(
+        &mut self,
+        memory: &dyn ProcessMemory,
+        layout: &Layout,
+        gather: &mut Gather,
+        frame: &RawFrame,
+    ) -> Result<TurnReading, MemoryError> {
+        let planned = self.frame == frame.addr && self.wanted_locals.is_some();
+        if !planned {
+            self.read_locals_again(memory, layout, gather, frame)?;
+        }
+        let mut reading = self.read_pointers(layout, gather);
+        if self.wanted_numbers_moved(&reading) {
+            self.numbers = reading.numbers;
+            self.read_locals_again(memory, layout, gather, frame)?;
+            reading = self.read_pointers(layout, gather);
+        }
+        Ok(self.decode(layout, gather, &reading))
+    }
+
+    fn read_locals_again(
+        &mut self,
+        memory: &dyn ProcessMemory,
+        layout: &Layout,
+        gather: &mut Gather,
+        frame: &RawFrame,
+    ) -> Result<(), MemoryError> {
+        self.frame = frame.addr;
+        gather.clear();
+        self.plan(layout, gather);
+        gather.run(memory)
+    }
+
+    fn read_pointers(&self, layout: &Layout, gather: &Gather) -> Pointers {
+        let mut pointers = Pointers::default();
+        let fields = self.wanted_locals.and_then(|wanted| gather.fields(wanted));
+        let (Some(code), Some(fields)) = (&self.code, fields) else {
+            return pointers;
+        };
+        let local = |slot: Option<u64>| {
+            let value = slot.map_or(RemoteAddr::NULL, |slot| fields.ptr(8 * slot));
+            // A tagged small int keeps its tag: it is the value itself.
+            if layout.frame.tagged && value.0 & 3 != 3 {
+                untag(value)
+            } else {
+                value
+            }
+        };
+        for (number, slot) in pointers.numbers.iter_mut().zip(code.slots) {
+            *number = local(slot);
+        }
+        pointers.handle = local(code.handle);
+        pointers
+    }
+
+    fn wanted_numbers_moved(&self, pointers: &Pointers) -> bool {
+        let moved = |(now, before): (&RemoteAddr, &RemoteAddr)| {
+            !now.is_null() && now.0 & 3 == 0 && now != before
+        };
+        pointers.numbers.iter().zip(&self.numbers).any(moved)
+    }
+
+    fn decode(&mut self, layout: &Layout, gather: &Gather, pointers: &Pointers) -> TurnReading {
+        let bytes = |local: Local| {
+            let at = local as usize;
+            let present = !pointers.numbers[at].is_null();
+            let wanted = self.wanted_numbers[at].filter(|_| present)?;
+            gather.fields(wanted)
+        };
+        let seconds = |local| {
+            let value = f64::from_bits(bytes(local)?.u64(16));
+            (value.is_finite() && value > 0.0).then_some(value)
+        };
+        let count = |local: Local| {
+            let pointer = pointers.numbers[local as usize];
+            if layout.frame.tagged && pointer.0 & 3 == 3 {
+                return u32::try_from(pointer.0 >> 2).ok();
+            }
+            small_int(layout, bytes(local)?)
+        };
+        let reading = TurnReading {
+            polled_at: seconds(Local::PolledAt),
+            callback_began: seconds(Local::CallbackBegan),
+            handle: pointers.handle,
+            callback: count(Local::Index).zip(count(Local::Total)),
+        };
+        for (known, now) in self.numbers.iter_mut().zip(pointers.numbers) {
+            if now.0 & 3 == 0 && !now.is_null() {
+                *known = now;
+            }
+        }
+        reading
+    }
+}
+
+/// Where the locals point.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pointers {
+    numbers: [RemoteAddr; 4],
+    handle: RemoteAddr,
+}
+
+/// An int of at most one digit, not negative.
+fn small_int(layout: &Layout, object: Fields<'_>) -> Option<u32> {
+    let size = object.u64(16);
+    let digits = match layout.int {
+        IntFormat::ObSize => size,
+        IntFormat::Tag if size & 3 == 1 => 0,
+        IntFormat::Tag if size & 3 == 0 => size >> 3,
+        IntFormat::Tag => return None,
+    };
+    match digits {
+        0 => Some(0),
+        1 => Some(object.i32(24).cast_unsigned()),
+        _ => None,
+    }
+}
+
+const _: () = assert!(NUMBERS.len() == 4 && Local::Total as usize == 3);

@@ -1,0 +1,21 @@
+//! Samples what each loop does, tick by tick.
+//!
+//! - [`clock`]: when to sample.
+//! - [`loop_sampler`]: one loop in one tick, in as few calls as can be.
+//! - [`loop_reads`]: what is read of a stock loop's own frame along with the stack.
+//! - [`tables`]: stacks and tasks by number, defined in the stream before their first use.
+//! - [`task_names`]: who a running task is, and who awaits it.
+//! - [`discovery`]: which threads run loops.
+//! - [`interruptions`]: telling a stopped target from a stalled one.
+//! - [`os_state`]: what the kernel says of a thread.
+//! - [`session`]: the thread that does all this, and the stream that it feeds.
+
+pub mod clock;
+pub mod discovery;
+pub mod interruptions;
+pub mod loop_reads;
+pub mod loop_sampler;
+pub mod os_state;
+pub mod session;
+pub mod tables;
+pub mod task_names;

@@ -1,0 +1,334 @@
+//! The thread that samples, and the stream that it feeds.
+//!
+//! It never waits for whoever consumes the stream: a sample for which there is no room is dropped
+//! and counted; a definition is kept until there is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+
+use asyncspy_model::sample::{EndReason, Session as SessionFacts};
+use asyncspy_model::{Event, LoopActivity, Sample, SamplingQuality};
+
+use super::clock::Ticker;
+use super::discovery::find_running_loops;
+use super::interruptions::InterruptionWatch;
+use super::loop_sampler::{LoopSampler, Shared};
+use super::tables::StackTable;
+use super::task_names::TaskTable;
+use crate::aio::Caches;
+use crate::aio::registry::Registries;
+use crate::aio::snapshot::{SnapshotOptions, Snapshooter};
+use crate::python::Python;
+use crate::target::memory::MemoryError;
+use crate::target::process::{monotonic_now_ns, unix_now_ns};
+
+/// How often threads are looked at for loops that have come or gone.
+const DISCOVER_EVERY_NS: u64 = 1_000_000_000;
+
+/// The same while there is no loop at all.
+const DISCOVER_FIRST_EVERY_NS: u64 = 50_000_000;
+
+/// How long a target that has replaced itself may take to become a Python again.
+const REATTACH_WITHIN_NS: u64 = 10_000_000_000;
+
+/// What to sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionSettings {
+    /// Time between two ticks.
+    pub interval_ns: u64,
+    /// For how long; `None` until stopped.
+    pub duration_ns: Option<u64>,
+    /// How often to take a census of all tasks; `None` for never.
+    pub census_every_ns: Option<u64>,
+    /// Take a census at once when a turn has lasted for so long.
+    pub census_at_stall_ns: Option<u64>,
+}
+
+/// Samples `python` until the duration is over, `stop` is set, or the target has ended. Each
+/// event goes to `stream`.
+pub fn run_session(
+    python: Python,
+    settings: SessionSettings,
+    stream: SyncSender<Event>,
+    stop: &AtomicBool,
+) {
+    let mut sampler = Sampler::new(Arc::new(python), settings, stream);
+    let reason = sampler.run(stop);
+    sampler.end(reason);
+}
+
+struct Sampler {
+    python: Arc<Python>,
+    settings: SessionSettings,
+    stream: SyncSender<Event>,
+    census: SyncSender<Arc<Python>>,
+    caches: Caches,
+    registries: Registries,
+    stacks: StackTable,
+    tasks: TaskTable,
+    loops: Vec<LoopSampler>,
+    /// Definitions that wait for room in the stream.
+    pending: Vec<Event>,
+    quality: SamplingQuality,
+    interruptions: InterruptionWatch,
+    began_ns: u64,
+    next_discovery_ns: u64,
+    next_census_ns: u64,
+    /// Since when nothing of the target makes sense.
+    lost_since_ns: Option<u64>,
+}
+
+impl Sampler {
+    fn new(python: Arc<Python>, settings: SessionSettings, stream: SyncSender<Event>) -> Self {
+        let now = monotonic_now_ns();
+        Self {
+            census: start_census_taker(stream.clone()),
+            interruptions: InterruptionWatch::new(python.facts.pid, now),
+            pending: vec![session_event(&python, settings, now)],
+            python,
+            settings,
+            stream,
+            caches: Caches::default(),
+            registries: Registries::default(),
+            stacks: StackTable::default(),
+            tasks: TaskTable::default(),
+            loops: Vec::new(),
+            quality: SamplingQuality::default(),
+            began_ns: now,
+            next_discovery_ns: 0,
+            next_census_ns: 0,
+            lost_since_ns: None,
+        }
+    }
+
+    fn run(&mut self, stop: &AtomicBool) -> EndReason {
+        if let Err(reason) = self.discover(self.began_ns) {
+            return reason;
+        }
+        let mut ticker = Ticker::new(self.settings.interval_ns);
+        loop {
+            let tick = ticker.wait();
+            let now = monotonic_now_ns();
+            if stop.load(Ordering::Relaxed) {
+                return EndReason::Interrupted;
+            }
+            let duration = self.settings.duration_ns;
+            if duration.is_some_and(|duration| now.saturating_sub(self.began_ns) >= duration) {
+                return EndReason::Duration;
+            }
+            self.quality.late += u64::from(tick.late);
+            self.quality.skipped += tick.skipped;
+            if let Err(reason) = self.tick(now) {
+                return reason;
+            }
+        }
+    }
+
+    fn tick(&mut self, now: u64) -> Result<(), EndReason> {
+        self.sample_loops(now)?;
+        if now >= self.next_discovery_ns {
+            self.caches.codes.begin_epoch();
+            self.interruptions.check_sleep(now, &mut self.pending);
+            self.discover(now)?;
+        }
+        self.ask_for_census(now);
+        Ok(())
+    }
+
+    fn sample_loops(&mut self, now: u64) -> Result<(), EndReason> {
+        let mut samples = Vec::with_capacity(self.loops.len());
+        let mut gone = false;
+        let mut shared = Shared {
+            python: &self.python,
+            caches: &mut self.caches,
+            stacks: &mut self.stacks,
+            tasks: &mut self.tasks,
+            events: &mut self.pending,
+            now_ns: now,
+        };
+        for one in &mut self.loops {
+            one.watch_state(self.interruptions.is_stopped());
+            match one.sample(&mut shared) {
+                Ok(sample) => samples.push((sample, one.same_turn_ticks())),
+                Err(_) => gone = true,
+            }
+        }
+        if gone {
+            return self.recover(now);
+        }
+        for (sample, ticks) in &samples {
+            if *ticks == 0 && sample.activity != LoopActivity::Unknown {
+                self.interruptions.observe_progress(now, &mut self.pending);
+            }
+            self.interruptions
+                .observe(sample.os_state, now, &mut self.pending);
+        }
+        let samples: Vec<_> = samples.into_iter().map(|(sample, _)| sample).collect();
+        self.quality.samples += 1;
+        self.quality.torn += u64::from(samples.iter().any(|sample| sample.torn));
+        let unknown = |sample: &asyncspy_model::LoopSample| sample.activity == LoopActivity::Unknown;
+        if !samples.is_empty() && samples.iter().all(unknown) {
+            self.quality.failed += 1;
+            self.next_discovery_ns = self.next_discovery_ns.min(now + DISCOVER_FIRST_EVERY_NS);
+        }
+        let at_monotonic_ns = monotonic_now_ns();
+        self.send(Event::Sample(Sample {
+            at_monotonic_ns,
+            elapsed_ns: at_monotonic_ns.saturating_sub(now),
+            loops: samples,
+            quality: self.quality,
+        }));
+        Ok(())
+    }
+
+    /// Looks for loops that have come, and forgets those that have gone.
+    fn discover(&mut self, now: u64) -> Result<(), EndReason> {
+        let found = find_running_loops(&self.python, &mut self.caches, &mut self.registries);
+        let found = match found {
+            Ok(found) => {
+                self.lost_since_ns = None;
+                found
+            }
+            Err(_) => return self.recover(now),
+        };
+        self.loops.retain(|known| {
+            found.iter().any(|new| {
+                new.facts.addr == known.found().facts.addr
+                    && new.thread.addr == known.found().thread.addr
+            })
+        });
+        for new in found {
+            let known = |one: &LoopSampler| {
+                one.found().facts.addr == new.facts.addr
+                    && one.found().thread.addr == new.thread.addr
+            };
+            if !self.loops.iter().any(known) {
+                let one = LoopSampler::new(&self.python, new);
+                self.pending.push(Event::Loop(one.definition()));
+                self.loops.push(one);
+            }
+        }
+        if self.loops.is_empty() {
+            self.look_for_asyncio();
+        }
+        let pause = if self.loops.is_empty() {
+            DISCOVER_FIRST_EVERY_NS
+        } else {
+            DISCOVER_EVERY_NS
+        };
+        self.next_discovery_ns = now + pause;
+        Ok(())
+    }
+
+    /// A version that publishes offsets in `_asyncio` can be read only when that is imported.
+    fn look_for_asyncio(&mut self) {
+        if self.python.layout.wants_asyncio_table()
+            && !self.python.has_asyncio_table
+            && let Ok(python) = Python::attach(self.python.facts.pid)
+        {
+            self.python = Arc::new(python);
+        }
+    }
+
+    /// Nothing of the target makes sense any more: it has ended, or has replaced itself.
+    fn recover(&mut self, now: u64) -> Result<(), EndReason> {
+        let since = *self.lost_since_ns.get_or_insert(now);
+        if !self.python.facts.is_alive() {
+            return Err(EndReason::TargetExited);
+        }
+        if now.saturating_sub(since) > REATTACH_WITHIN_NS {
+            return Err(EndReason::Unreadable);
+        }
+        self.quality.failed += 1;
+        self.next_discovery_ns = now + DISCOVER_FIRST_EVERY_NS;
+        if let Ok(python) = Python::attach(self.python.facts.pid) {
+            self.loops.clear();
+            self.caches = Caches::default();
+            self.registries = Registries::default();
+            self.python = Arc::new(python);
+            let event = session_event(&self.python, self.settings, now);
+            self.pending.push(event);
+        }
+        Ok(())
+    }
+
+    fn ask_for_census(&mut self, now: u64) {
+        let stalls = self.settings.census_at_stall_ns.is_some_and(|after| {
+            let ticks = after / self.settings.interval_ns.max(1);
+            let due = |one: &LoopSampler| u64::from(one.same_turn_ticks()) == ticks.max(1);
+            self.loops.iter().any(due)
+        });
+        let regular = self
+            .settings
+            .census_every_ns
+            .is_some_and(|_| now >= self.next_census_ns);
+        if regular || stalls {
+            self.next_census_ns = now + self.settings.census_every_ns.unwrap_or(u64::MAX / 2);
+            // A taker that is still busy takes the next one.
+            let _ = self.census.try_send(self.python.clone());
+        }
+    }
+
+    /// Sends what is pending, then the event; drops the event if there is no room.
+    fn send(&mut self, event: Event) {
+        while !self.pending.is_empty() {
+            let next = self.pending.remove(0);
+            if let Err(TrySendError::Full(next)) = self.stream.try_send(next) {
+                self.pending.insert(0, next);
+                self.quality.dropped += 1;
+                return;
+            }
+        }
+        if let Err(TrySendError::Full(_)) = self.stream.try_send(event) {
+            self.quality.dropped += 1;
+        }
+    }
+
+    fn end(mut self, reason: EndReason) {
+        for event in self.pending.drain(..) {
+            if self.stream.send(event).is_err() {
+                return;
+            }
+        }
+        // A consumer that has gone needs no end.
+        let _ = self.stream.send(Event::End {
+            reason,
+            at_monotonic_ns: monotonic_now_ns(),
+            quality: self.quality,
+        });
+    }
+}
+
+fn session_event(python: &Python, settings: SessionSettings, now: u64) -> Event {
+    Event::Session(SessionFacts {
+        pid: python.facts.pid,
+        command: python.facts.command.as_str().into(),
+        python: python.layout.version.to_string().into(),
+        process_started_unix_ns: python.facts.started_unix_ns,
+        began_monotonic_ns: now,
+        began_unix_ns: unix_now_ns(),
+        interval_ns: settings.interval_ns,
+    })
+}
+
+/// Starts the thread that takes censuses, so that no tick waits for one.
+fn start_census_taker(stream: SyncSender<Event>) -> SyncSender<Arc<Python>> {
+    let (ask, asked) = sync_channel::<Arc<Python>>(1);
+    std::thread::spawn(move || {
+        let mut snapshooter = Snapshooter::default();
+        while let Ok(python) = asked.recv() {
+            match snapshooter.take(&python, SnapshotOptions::default()) {
+                Ok(snapshot) => {
+                    let event = Event::Snapshot(Arc::new(snapshot));
+                    if let Err(TrySendError::Disconnected(_)) = stream.try_send(event) {
+                        return;
+                    }
+                }
+                Err(MemoryError::Gone) => return,
+                Err(_) => {}
+            }
+        }
+    });
+    ask
+}

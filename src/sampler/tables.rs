@@ -1,0 +1,104 @@
+//! Stacks and tasks by number, defined in the stream before their first use.
+
+use std::sync::Arc;
+
+use asyncspy_model::stack::StackFrame;
+use asyncspy_model::{Event, FrameKind, Location, RemoteAddr, StackId};
+use rustc_hash::FxHashMap;
+
+use crate::aio::Caches;
+use crate::aio::chain::read_place;
+use crate::python::frame::{Owner, RawFrame};
+use crate::python::object::Objects;
+use crate::target::memory::MemoryViewExt;
+
+/// Most distinct stacks that are told apart; beyond, a stack is not recorded.
+const MAX_STACKS: usize = 1 << 20;
+
+/// What names a frame without its texts: addresses of its code and name, line, kind.
+type FrameKey = (usize, usize, u32, FrameKind);
+
+/// Distinct stacks.
+#[derive(Debug, Default)]
+pub struct StackTable {
+    ids: FxHashMap<Box<[FrameKey]>, StackId>,
+    key: Vec<FrameKey>,
+    frames: Vec<StackFrame>,
+    /// What the keys' addresses belong to, so that they are not used again.
+    kept: Vec<Arc<[StackFrame]>>,
+    codes: Vec<Arc<crate::python::code::CodeInfo>>,
+}
+
+impl StackTable {
+    /// The number of a stack; `None` when none of its frames could be read or the table is full.
+    /// `events` receives its definition at the first time.
+    pub fn intern(
+        &mut self,
+        objects: Objects<'_>,
+        caches: &mut Caches,
+        frames: &[RawFrame],
+        events: &mut Vec<Event>,
+    ) -> Option<StackId> {
+        self.key.clear();
+        self.frames.clear();
+        let first_code = self.codes.len();
+        for frame in frames {
+            self.add_frame(objects, caches, frame);
+        }
+        if self.key.is_empty() {
+            return None;
+        }
+        if let Some(id) = self.ids.get(self.key.as_slice()) {
+            self.codes.truncate(first_code);
+            return Some(*id);
+        }
+        if self.ids.len() >= MAX_STACKS {
+            self.codes.truncate(first_code);
+            return None;
+        }
+        let id = StackId(u32::try_from(self.ids.len()).ok()?);
+        let shared: Arc<[StackFrame]> = self.frames.as_slice().into();
+        self.kept.push(shared.clone());
+        self.ids.insert(self.key.as_slice().into(), id);
+        events.push(Event::Stack { id, frames: shared });
+        Some(id)
+    }
+
+    fn add_frame(&mut self, objects: Objects<'_>, caches: &mut Caches, frame: &RawFrame) {
+        let (kind, qualname) = match frame.owner {
+            Owner::Shim => return,
+            Owner::Thread => (FrameKind::Sync, RemoteAddr::NULL),
+            Owner::Generator(generator) => {
+                // Only versions before 3.11 need the generator's own name.
+                let name = if objects.layout.code.qualname.is_some() {
+                    RemoteAddr::NULL
+                } else {
+                    let name = generator.offset(objects.layout.generator.qualname);
+                    objects.view.read_ptr(name).unwrap_or(RemoteAddr::NULL)
+                };
+                (FrameKind::Coroutine, name)
+            }
+        };
+        let Ok(place) = read_place(objects, caches, frame, qualname) else {
+            return;
+        };
+        // A generator that is merely iterated is no part of an await chain.
+        let kind = if place.code.is_awaitable {
+            kind
+        } else {
+            FrameKind::Sync
+        };
+        let function = place.function.as_ptr().addr();
+        let code = Arc::as_ptr(&place.code).addr();
+        self.key.push((code, function, place.line, kind));
+        self.frames.push(StackFrame {
+            location: Location {
+                function: place.function,
+                file: place.code.file.clone(),
+                line: place.line,
+            },
+            kind,
+        });
+        self.codes.push(place.code);
+    }
+}

@@ -1,0 +1,74 @@
+//! Which program a process runs: `exec` keeps the pid and the start time, and replaces all else.
+
+use std::fs;
+
+/// The program that a process runs now. Two values of one pid are equal as long as it has not
+/// called `exec` in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramMark {
+    /// `startcode` of `/proc/PID/stat`, field 26 (proc_pid_stat(5)).
+    start_code: u64,
+    /// `startstack`, field 28: the kernel chooses it at random at each `exec`.
+    start_stack: u64,
+}
+
+impl ProgramMark {
+    /// Reads the mark; `None` when there is no such process. Both numbers are 0 for a process
+    /// that this user may not read.
+    #[must_use]
+    pub fn read(pid: i32) -> Option<Self> {
+        parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    }
+}
+
+fn parse(stat: &[u8]) -> Option<ProgramMark> {
+    // The name in parentheses may hold anything, closing parentheses too.
+    let close = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(close + 1..)?).ok()?;
+    // The state, first behind the name, is field 3.
+    let mut fields = rest.split_ascii_whitespace().skip(26 - 3);
+    let start_code = fields.next()?.parse().ok()?;
+    let start_stack = fields.nth(1)?.parse().ok()?;
+    Some(ProgramMark {
+        start_code,
+        start_stack,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn fields_are_counted_behind_the_name() {
+        let numbers: Vec<String> = (4..=40).map(|field| field.to_string()).collect();
+        let stat = format!("7 (a) b) ) S {}\n", numbers.join(" "));
+        let mark = parse(stat.as_bytes()).unwrap();
+        assert_eq!((mark.start_code, mark.start_stack), (26, 28));
+        assert_eq!(parse(b"7 (cut) S 4 5"), None);
+        assert_eq!(parse(b""), None);
+    }
+
+    #[test]
+    fn exec_changes_the_mark_and_waiting_does_not() {
+        let mut child = Command::new("sh")
+            .args(["-c", "read go; exec cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let before = ProgramMark::read(pid).unwrap();
+        assert_eq!(ProgramMark::read(pid), Some(before));
+        std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"go\n").unwrap();
+        let name = format!("/proc/{pid}/comm");
+        while fs::read_to_string(&name).unwrap() != "cat\n" {
+            std::thread::yield_now();
+        }
+        assert_ne!(ProgramMark::read(pid), Some(before));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(ProgramMark::read(pid), None);
+    }
+}

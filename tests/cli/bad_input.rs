@@ -1,0 +1,170 @@
+//! Processes that cannot be looked at: each has its exit code and says what to do.
+
+use std::fs;
+use std::process::Command;
+
+use super::not_run::not_run;
+use super::support::{Python, Target, WAIT, manifest, run};
+
+#[test]
+fn no_such_process() {
+    // Beyond the largest pid that Linux gives (PID_MAX_LIMIT, 2^22).
+    for command in ["ps", "pstree", "dump"] {
+        let told = run(&[command, "4194305"]).failed_with(3);
+        assert!(
+            told.starts_with("asyncspy: there is no process 4194305\n"),
+            "{told}"
+        );
+    }
+    run(&["ps", "-p", "0x400001"]).failed_with(3);
+}
+
+#[test]
+fn a_zombie() {
+    let child = Command::new("true").spawn().unwrap();
+    let stat = format!("/proc/{}/stat", child.id());
+    while !fs::read_to_string(&stat).unwrap().contains(") Z ") {
+        std::thread::yield_now();
+    }
+    let told = run(&["ps", &child.id().to_string()]).failed_with(3);
+    let parent = format!("it is a zombie: its parent {} (", std::process::id());
+    assert!(told.contains(&parent), "{told}");
+}
+
+#[test]
+fn a_kernel_thread() {
+    let status = fs::read_to_string("/proc/2/status").unwrap_or_default();
+    if !status.contains("Kthread:\t1") && !status.starts_with("Name:\tkthreadd\n") {
+        return not_run(
+            "a_kernel_thread",
+            "the kernel's threads are not visible here",
+        );
+    }
+    let told = run(&["dump", "2"]).failed_with(4);
+    assert!(
+        told.contains("it is a thread of the kernel (kthreadd)"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_shell() {
+    let shell = Target::start(Command::new("sh").args(["-c", "echo READY; read line"]));
+    let told = run(&["ps", &shell.pid()]).failed_with(4);
+    assert!(told.contains("which holds no CPython"), "{told}");
+}
+
+#[test]
+fn a_shell_with_python_below_it_is_told_which_pid_to_use() {
+    let python = Python::any();
+    let script = r#"sh -c '"$@"; true' sh "$@"; true"#;
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", script, "sh"])
+        .arg(python.path())
+        .args(["-c", WAIT]);
+    let shell = Target::start(&mut shell);
+    let told = run(&["dump", "--pid", &shell.pid(), "-l"]).failed_with(4);
+    assert!(told.contains("but Python runs below it: "), "{told}");
+    let (_, advice) = told.trim_end().rsplit_once("dump --pid ").unwrap();
+    let (pid, rest) = advice.split_once(' ').unwrap();
+    assert_eq!(rest, "-l", "the other options stay: {told}");
+    let hinted = run(&["dump", pid]);
+    assert_eq!(hinted.code, Some(0), "{hinted:?}");
+}
+
+#[test]
+fn old_pythons_are_refused_by_name() {
+    for name in ["2.7", "3.6", "3.7"] {
+        let Some(python) = Python::named(name) else {
+            not_run(
+                "old_pythons_are_refused_by_name",
+                &format!("no Python {name}"),
+            );
+            continue;
+        };
+        let target = python.waiting();
+        let told = run(&["ps", &target.pid()]).failed_with(6);
+        let expected = format!("runs Python {name}, which is not supported\n");
+        assert!(told.contains(&expected), "{told}");
+        assert!(told.contains("CPython 3.8 to 3."), "{told}");
+    }
+}
+
+#[test]
+fn free_threaded_builds_are_read_or_refused_by_name() {
+    let mut pythons = manifest().into_iter();
+    let Some(python) = pythons.find(|python| python.free_threaded) else {
+        return not_run(
+            "free_threaded_builds_are_read_or_refused_by_name",
+            "none is installed",
+        );
+    };
+    let target = python.waiting();
+    let finished = run(&["dump", &target.pid()]);
+    if finished.code != Some(0) {
+        let told = finished.failed_with(6);
+        assert!(told.contains("a free-threaded Python 3.1"), "{told}");
+    }
+}
+
+/// PyPy is told by the name of its program, so any program of that name serves.
+#[test]
+fn pypy_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("pypy3.10");
+    fs::copy("/bin/sh", &program).unwrap();
+    let target = Target::start(Command::new(program).args(["-c", "echo READY; read line"]));
+    let told = run(&["ps", &target.pid()]).failed_with(6);
+    assert!(told.contains("runs PyPy, which is not supported"), "{told}");
+}
+
+#[test]
+fn a_process_without_asyncio_is_an_empty_answer() {
+    let target = Python::any().waiting();
+    for command in ["ps", "pstree"] {
+        let finished = run(&[command, &target.pid()]);
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        assert!(finished.out.contains("0 tasks on 0 loops"), "{finished:?}");
+        let expected = "asyncspy: no asyncio: the module is not imported in this process\n";
+        assert_eq!(finished.err, expected);
+    }
+}
+
+#[test]
+fn a_process_without_a_loop_is_an_empty_answer() {
+    let program = format!("import asyncio\n{WAIT}");
+    let target = Target::start(Python::any().command().args(["-c", &program]));
+    let finished = run(&["ps", &target.pid()]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert!(
+        finished.err.starts_with("asyncspy: no loop runs"),
+        "{finished:?}"
+    );
+}
+
+#[test]
+fn a_master_process_without_a_loop_is_told_of_its_workers() {
+    let program =
+        format!("import subprocess, sys\nsubprocess.run([sys.executable, '-c', {WAIT:?}])");
+    let target = Target::start(Python::any().command().args(["-c", &program]));
+    let finished = run(&["ps", &target.pid()]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert!(
+        finished.err.contains("processes below it run Python too: "),
+        "{finished:?}"
+    );
+}
+
+/// `top -H` shows ids of threads.
+#[test]
+fn a_thread_id_stands_for_its_process() {
+    let target = Target::program(&Python::any(), &["idle.py"]);
+    let tasks = fs::read_dir(format!("/proc/{}/task", target.id())).unwrap();
+    let tids = tasks.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let thread = tids.into_iter().find(|tid| *tid != target.pid()).unwrap();
+    let finished = run(&["ps", &thread]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let expected = format!("pid {}, Python ", target.pid());
+    assert!(finished.out.starts_with(&expected), "{finished:?}");
+}
