@@ -178,6 +178,7 @@ pub fn running_loop(
     const KEY: &str = "__asyncio_running_event_loop__";
     match objects.layout.running_loop {
         RunningLoop::Field(offset) => objects.view.read_ptr(thread.addr.offset(offset)),
+        RunningLoop::Unpublished => Ok(RemoteAddr::NULL),
         RunningLoop::Dict | RunningLoop::DictHolder if thread.dict.is_null() => {
             Ok(RemoteAddr::NULL)
         }
