@@ -368,6 +368,8 @@ pub enum TaskRegistry {
     /// Doubly linked lists in thread states and interpreters, newest at the end; and, for tasks
     /// that are not C tasks, the WeakSet and set as before.
     Lists,
+    /// In such lists too, but `_asyncio`, which publishes where, is not loaded yet.
+    UnpublishedLists,
 }
 
 /// How a thread's running loop is recorded.
@@ -380,6 +382,8 @@ pub enum RunningLoop {
     Dict,
     /// A pointer at this offset of the thread.
     Field(u64),
+    /// In the thread, but `_asyncio`, which publishes where, is not loaded yet: no loop runs.
+    Unpublished,
 }
 
 /// How a loop's running task is recorded.

@@ -1,13 +1,14 @@
 //! Which tests there are, and which of them cannot run here.
 
+
 use asyncspy::aio::snapshot::{Snapshooter, SnapshotOptions};
 use asyncspy::python::Python;
 use asyncspy_model::Snapshot;
-pub use asyncspy_test_support::trials::{trial, trial_unless};
+pub use asyncspy_test_support::trials::{trial, trial_alone, trial_unless};
 use asyncspy_test_support::{Interpreter, Outcome, interpreters};
 use libtest_mimic::Trial;
 
-use crate::{edges, kinds, locals, programs};
+use crate::{busy, edges, kinds, lifecycle, locals, namespaces, programs};
 
 /// All tests.
 ///
@@ -21,6 +22,9 @@ pub fn all() -> Outcome<Vec<Trial>> {
     trials.extend(edges::trials(&supported));
     trials.extend(programs::trials(&supported));
     trials.extend(locals::trials(&supported));
+    trials.extend(lifecycle::trials(&supported));
+    trials.extend(namespaces::trials(&supported));
+    trials.extend(busy::trials(&supported));
     Ok(trials)
 }
 

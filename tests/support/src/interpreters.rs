@@ -58,6 +58,13 @@ impl Interpreter {
         self.minor() >= (3, minor)
     }
 
+    /// Why it cannot be started by this user; `None` when it can.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<&'static str> {
+        let needs_root = self.chroot.is_some() && !nix::unistd::Uid::effective().is_root();
+        needs_root.then_some("chroot needs root")
+    }
+
     /// True if a package can be imported.
     #[must_use]
     pub fn has(&self, package: &str) -> bool {
