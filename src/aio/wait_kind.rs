@@ -49,8 +49,8 @@ pub fn waits_on(
 }
 
 /// The asyncio function that the user's code called: the outermost of the asyncio frames at the
-/// end of the chain, but the one inside a `wait_for`, which only adds a time limit, and inside
-/// the `async with` of a lock.
+/// end of the chain, but the one inside a `wait_for`, which only adds a time limit, and inside an
+/// `async with`, which locks and semaphores share.
 fn asyncio_call(chain: &[Location]) -> Option<&str> {
     let frames = chain
         .iter()
@@ -59,7 +59,7 @@ fn asyncio_call(chain: &[Location]) -> Option<&str> {
     let outermost = names
         .iter()
         .rev()
-        .find(|name| !matches!(**name, "wait_for" | "_ContextManagerMixin.__aenter__"))
+        .find(|name| **name != "wait_for" && !name.ends_with("__aenter__"))
         .or_else(|| names.last())?;
     Some(plain_name(outermost))
 }
@@ -120,4 +120,40 @@ fn sleep_delay(
     let mut read = read;
     let seconds = read().ok()??;
     Some(format!("{seconds} s").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(functions: &[&str]) -> Option<String> {
+        let file: Arc<str> = Arc::from("/usr/lib/python3.12/asyncio/locks.py");
+        let mut chain: Vec<Location> = Vec::new();
+        for (line, function) in (1..).zip(functions) {
+            chain.push(Location {
+                function: Arc::from(*function),
+                file: file.clone(),
+                line,
+            });
+        }
+        asyncio_call(&chain).map(str::to_owned)
+    }
+
+    #[test]
+    fn the_call_that_the_user_made_is_named() {
+        let mixin = "_ContextManagerMixin.__aenter__";
+        let cases: [(&[&str], Option<&str>); 5] = [
+            (&["Lock.acquire", mixin], Some("Lock.acquire")),
+            (
+                &["Semaphore.acquire", mixin, "wait_for"],
+                Some("Semaphore.acquire"),
+            ),
+            (&["Queue.get", "wait_for"], Some("Queue.get")),
+            (&["wait_for"], Some("wait_for")),
+            (&[], None),
+        ];
+        for (functions, expected) in cases {
+            assert_eq!(call(functions).as_deref(), expected, "{functions:?}");
+        }
+    }
 }
