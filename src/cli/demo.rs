@@ -1,8 +1,9 @@
-//! `demo`: a service that misbehaves on purpose, and asyncspy on it.
+//! `demo`: a service that misbehaves on purpose, and asyncspy on it: the live view where there is
+//! a terminal, else what `dump` and `ps` print.
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -14,10 +15,12 @@ use clap::Args;
 use tempfile::TempDir;
 
 use super::attach::Attached;
-use super::common::LookArgs;
+use super::common::{LookArgs, Target};
 use super::error::{Error, Exit};
 use super::interrupt::Interrupt;
 use super::output::{Screen, note, print};
+use super::sampling::{SamplingArgs, ThresholdArgs};
+use super::top;
 use crate::aio::snapshot::SnapshotOptions;
 use crate::sink::escape::escape;
 use crate::sink::task_table::{TaskTableOptions, write_task_table};
@@ -45,10 +48,22 @@ pub(super) fn run(args: &DemoArgs, look: &LookArgs) -> Result<(), Error> {
     let interrupt = Interrupt::listen().map_err(|error| cannot_start(args, &error.to_string()))?;
     note("starting a service with five mistakes, and waiting for them to show");
     let service = Service::start(args, &interrupt)?;
-    show(service.pid, look)
+    if io::stdin().is_terminal() && io::stdout().is_terminal() {
+        open_view(service.pid, look)
+    } else {
+        show(service.pid, look)
+    }
 }
 
-/// Opens the tool on the service.
+/// Opens the live view on the service.
+fn open_view(pid: i32, look: &LookArgs) -> Result<(), Error> {
+    let thresholds = ThresholdArgs::default();
+    let options = top::view_options(look, top::DELAY_S, thresholds);
+    let target = Target::Running(pid);
+    top::open(&target, SamplingArgs::default(), thresholds, &options)
+}
+
+/// Prints what the service does now.
 fn show(pid: i32, look: &LookArgs) -> Result<(), Error> {
     let mut attached = Attached::open(pid)?;
     let snapshot = attached.snapshot(SnapshotOptions::default())?;

@@ -24,11 +24,18 @@ use crate::sink::escape::escape;
 /// Batches that may wait between the sampler and whoever consumes them: three seconds.
 const QUEUE: usize = 64;
 
+/// Samples per second, unless told otherwise.
+const RATE: u32 = 100;
+
+/// Milliseconds of a stall, and of one that is an error, unless told otherwise.
+const THRESHOLD_MS: u64 = 100;
+const ERROR_THRESHOLD_MS: u64 = 500;
+
 /// How often and for how long to sample.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct SamplingArgs {
     /// Samples per second: 100, 1khz
-    #[arg(short, long, value_name = "RATE", default_value = "100", value_parser = parse_rate)]
+    #[arg(short, long, value_name = "RATE", default_value_t = RATE, value_parser = parse_rate)]
     #[arg(env = "ASYNCSPY_RATE", hide_env = true)]
     pub rate: u32,
     /// Seconds to go on for; until Ctrl-C otherwise
@@ -41,13 +48,31 @@ pub struct SamplingArgs {
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ThresholdArgs {
     /// Milliseconds from which on a turn of a loop is a stall
-    #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "MS", default_value_t = THRESHOLD_MS, value_parser = clap::value_parser!(u64).range(1..))]
     #[arg(env = "ASYNCSPY_THRESHOLD", hide_env = true)]
     pub threshold: u64,
     /// Milliseconds from which on a stall is an error
-    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "MS", default_value_t = ERROR_THRESHOLD_MS, value_parser = clap::value_parser!(u64).range(1..))]
     #[arg(env = "ASYNCSPY_ERROR_THRESHOLD", hide_env = true)]
     pub error_threshold: u64,
+}
+
+impl Default for SamplingArgs {
+    fn default() -> Self {
+        Self {
+            rate: RATE,
+            duration: None,
+        }
+    }
+}
+
+impl Default for ThresholdArgs {
+    fn default() -> Self {
+        Self {
+            threshold: THRESHOLD_MS,
+            error_threshold: ERROR_THRESHOLD_MS,
+        }
+    }
 }
 
 impl ThresholdArgs {

@@ -23,6 +23,9 @@ const CENSUS_NS: u64 = 1_000_000_000;
 /// How long `--once` looks, unless a duration is given.
 const ONCE: Duration = Duration::from_secs(2);
 
+/// Seconds between two pictures, unless told otherwise.
+pub(super) const DELAY_S: f64 = 0.25;
+
 /// Stalls and culprits shown by `--once`.
 const ONCE_LIMIT: usize = 10;
 
@@ -36,7 +39,7 @@ pub struct TopArgs {
     #[command(flatten)]
     thresholds: ThresholdArgs,
     /// Seconds between two pictures
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.25)]
+    #[arg(long, value_name = "SECONDS", default_value_t = DELAY_S)]
     #[arg(env = "ASYNCSPY_DELAY", hide_env = true)]
     delay: f64,
     /// Print one plain picture and exit; also what happens when stdout is no terminal
@@ -56,18 +59,35 @@ pub(super) fn run(args: &TopArgs, look: &LookArgs) -> Result<(), Error> {
             None => return Ok(()),
         },
     };
-    open(&target, args.sampling, args.thresholds, &options, plain, look)
+    if plain {
+        let duration = args.sampling.duration.map(Duration::from_secs_f64);
+        let live = follow(&target, args.sampling, args.thresholds, options.refresh)?;
+        return print_once(&live, duration.unwrap_or(ONCE), look);
+    }
+    open(&target, args.sampling, args.thresholds, &options)
 }
 
-/// Opens the live view on a process, or prints one picture of it.
+/// Opens the live view on a process.
 pub(super) fn open(
     target: &Target,
     sampling: SamplingArgs,
     thresholds: ThresholdArgs,
     options: &Options,
-    plain: bool,
-    look: &LookArgs,
 ) -> Result<(), Error> {
+    let mut live = follow(target, sampling, thresholds, options.refresh)?;
+    match asyncspy_tui::run(&mut live, options) {
+        Ok(ViewExit::Quit | ViewExit::Signal(_)) => Ok(()),
+        Err(error) => Err(of_view(&error)),
+    }
+}
+
+/// Starts to gather what the view shows.
+fn follow(
+    target: &Target,
+    sampling: SamplingArgs,
+    thresholds: ThresholdArgs,
+    refresh: Duration,
+) -> Result<Live, Error> {
     let (threshold_ns, error_threshold_ns) = thresholds.nanoseconds();
     let mut settings = sampling.settings();
     settings.census_every_ns = Some(CENSUS_NS);
@@ -78,15 +98,7 @@ pub(super) fn open(
         error_threshold_ns,
         ..Settings::default()
     };
-    let mut live = Live::new(sampling, analysis, options.refresh);
-    if plain {
-        let duration = settings.duration_ns.map(Duration::from_nanos);
-        return print_once(&live, duration.unwrap_or(ONCE), look);
-    }
-    match asyncspy_tui::run(&mut live, options) {
-        Ok(ViewExit::Quit | ViewExit::Signal(_)) => Ok(()),
-        Err(error) => Err(of_view(&error)),
-    }
+    Ok(Live::new(sampling, analysis, refresh))
 }
 
 fn print_once(live: &Live, duration: Duration, look: &LookArgs) -> Result<(), Error> {
@@ -140,18 +152,13 @@ fn of_view(error: &asyncspy_tui::Error) -> Error {
 
 impl TopArgs {
     fn view_options(&self, look: &LookArgs) -> Options {
-        let (threshold_ns, error_ns) = self.thresholds.nanoseconds();
-        view_options(look, self.delay, threshold_ns, error_ns)
+        view_options(look, self.delay, self.thresholds)
     }
 }
 
 /// How the view looks.
-pub(super) fn view_options(
-    look: &LookArgs,
-    delay: f64,
-    threshold_ns: u64,
-    error_ns: u64,
-) -> Options {
+pub(super) fn view_options(look: &LookArgs, delay: f64, thresholds: ThresholdArgs) -> Options {
+    let (threshold_ns, error_ns) = thresholds.nanoseconds();
     let color = match look.color {
         ColorWhen::Auto => ColorMode::Auto,
         ColorWhen::Always => ColorMode::Ansi256,
