@@ -31,10 +31,11 @@ pub fn recorded_awaiters(
     caches: &mut Caches,
     by: AwaitedByLayout,
     fields: &TaskFields,
+    pieces: &mut Vec<(RemoteAddr, u64)>,
 ) -> Result<Vec<TaskId>, MemoryError> {
     let mut tasks = Vec::new();
     let mut seen = FxHashSet::default();
-    let mut pending = awaiter_items(objects, fields.awaited_by)?;
+    let mut pending = awaiter_items(objects, fields.awaited_by, pieces)?;
     while let Some(awaiter) = pending.pop() {
         if !seen.insert(awaiter) || seen.len() > MAX_FUTURES {
             continue;
@@ -44,7 +45,8 @@ pub fn recorded_awaiters(
             TypeKind::Future => {
                 let link = objects.view.read_ptr(awaiter.offset(by.awaited_by))?;
                 let is_set = objects.view.read_u8(awaiter.offset(by.is_set))? != 0;
-                pending.extend(awaiter_items(objects, (link, is_set))?);
+                pieces.push((awaiter.offset(by.awaited_by), AWAITED_BY_SIZE));
+                pending.extend(awaiter_items(objects, (link, is_set), pieces)?);
             }
             // A task or future of a Python class.
             _ => match TaskFields::read(objects, caches, awaiter) {
@@ -55,7 +57,7 @@ pub fn recorded_awaiters(
                     if let Some(set) = attribute {
                         let is_set = caches.types.kind_of(objects, set) == TypeKind::Set;
                         if is_set {
-                            pending.extend(objects.set_items(set)?);
+                            pending.extend(awaiter_items(objects, (set, true), pieces)?);
                         }
                     }
                 }
@@ -69,14 +71,43 @@ pub fn recorded_awaiters(
 fn awaiter_items(
     objects: Objects<'_>,
     (link, is_set): (RemoteAddr, bool),
+    pieces: &mut Vec<(RemoteAddr, u64)>,
 ) -> Result<Vec<RemoteAddr>, MemoryError> {
     if link.is_null() {
         Ok(Vec::new())
     } else if is_set {
-        objects.set_items(link)
+        set_items(objects, link, pieces)
     } else {
         Ok(vec![link])
     }
+}
+
+/// `awaited_by`, `state` and the flags behind it.
+const AWAITED_BY_SIZE: u64 = 16;
+
+/// The items of a set, and the ranges that hold them.
+fn set_items(
+    objects: Objects<'_>,
+    set: RemoteAddr,
+    pieces: &mut Vec<(RemoteAddr, u64)>,
+) -> Result<Vec<RemoteAddr>, MemoryError> {
+    let head = objects.set_head(set)?;
+    pieces.push((set.offset(16), 32));
+    pieces.push((head.table, 16 * (head.mask + 1)));
+    objects.set_items(set)
+}
+
+/// The items of a list, and the ranges that hold them.
+fn list_items(
+    objects: Objects<'_>,
+    list: RemoteAddr,
+    pieces: &mut Vec<(RemoteAddr, u64)>,
+) -> Result<Vec<RemoteAddr>, MemoryError> {
+    let (items, count) = objects.list_head(list)?;
+    let found = objects.list_items(list)?;
+    pieces.push((list.offset(16), 16));
+    pieces.push((items, 8 * count));
+    Ok(found)
 }
 
 /// Tasks that a waiting task waits for, by the structures that connect them.
@@ -87,6 +118,7 @@ pub fn awaited_tasks(
     objects: Objects<'_>,
     caches: &mut Caches,
     record: &TaskRecord,
+    pieces: &mut Vec<(RemoteAddr, u64)>,
 ) -> Result<Vec<TaskId>, MemoryError> {
     let mut search = Search::new(objects, caches);
     let leaf = record.fields.fut_waiter;
@@ -97,6 +129,7 @@ pub fn awaited_tasks(
     if let Some(inner) = record.inner_frames.first() {
         search.by_frame(record, inner)?;
     }
+    pieces.append(&mut search.pieces);
     let mut tasks = search.tasks;
     tasks.retain(|task| task.0 != record.fields.addr);
     tasks.sort_unstable();
@@ -135,13 +168,14 @@ pub fn completion_queues(
     objects: Objects<'_>,
     caches: &mut Caches,
     task: RemoteAddr,
+    pieces: &mut Vec<(RemoteAddr, u64)>,
 ) -> Result<Vec<RemoteAddr>, MemoryError> {
     let mut search = Search::new(objects, caches);
     let mut queues = Vec::new();
     if search.caches.types.kind_of(objects, task) != TypeKind::Task {
         return Ok(queues);
     }
-    for callback in callbacks(objects, task)? {
+    for callback in callbacks(objects, task, pieces)? {
         if search.caches.types.kind_of(objects, callback) == TypeKind::Method {
             // From 3.13 on a method of the iterator: `im_self`.
             let owner = objects.view.read_ptr(callback.offset(24))?;
@@ -167,12 +201,13 @@ pub fn group_parents(
     objects: Objects<'_>,
     caches: &mut Caches,
     record: &TaskRecord,
+    pieces: &mut Vec<(RemoteAddr, u64)>,
 ) -> Result<Vec<TaskId>, MemoryError> {
     let mut parents = Vec::new();
     if record.kind != TypeKind::Task {
         return Ok(parents);
     }
-    for callback in callbacks(objects, record.fields.addr)? {
+    for callback in callbacks(objects, record.fields.addr, pieces)? {
         if caches.types.kind_of(objects, callback) != TypeKind::Method {
             continue;
         }
@@ -201,7 +236,7 @@ pub fn woken_tasks(
         if search.seen.len() > MAX_NESTING || !search.seen.insert(at) {
             continue;
         }
-        for callback in callbacks(objects, at)? {
+        for callback in callbacks(objects, at, &mut search.pieces)? {
             if let Some(next) = search.after_callback(callback)? {
                 pending.push(next);
             }
@@ -215,6 +250,8 @@ struct Search<'a, 'c> {
     caches: &'c mut Caches,
     tasks: Vec<TaskId>,
     seen: FxHashSet<RemoteAddr>,
+    /// Ranges of memory that decided what was found.
+    pieces: Vec<(RemoteAddr, u64)>,
 }
 
 impl<'a, 'c> Search<'a, 'c> {
@@ -224,6 +261,7 @@ impl<'a, 'c> Search<'a, 'c> {
             caches,
             tasks: Vec::new(),
             seen: FxHashSet::default(),
+            pieces: Vec::new(),
         }
     }
 
@@ -240,7 +278,7 @@ impl<'a, 'c> Search<'a, 'c> {
                 TypeKind::Task => self.tasks.push(TaskId(at)),
                 _ if &*class == "_GatheringFuture" => {
                     if let Some(children) = self.objects.attribute(at, "_children")? {
-                        let children = self.objects.list_items(children)?;
+                        let children = list_items(self.objects, children, &mut self.pieces)?;
                         pending.extend(children.into_iter().map(|child| (child, depth + 1)));
                     }
                 }
@@ -293,7 +331,7 @@ impl<'a, 'c> Search<'a, 'c> {
     /// What a future made by `shield` protects: its callback `_outer_done_callback` closes over
     /// `inner`.
     fn shielded(&mut self, outer: RemoteAddr) -> Result<Option<RemoteAddr>, MemoryError> {
-        for callback in callbacks(self.objects, outer)? {
+        for callback in callbacks(self.objects, outer, &mut self.pieces)? {
             if let Some(code) = self.function_code(callback)?
                 && &*code.name == "_outer_done_callback"
             {
@@ -318,7 +356,8 @@ impl<'a, 'c> Search<'a, 'c> {
         match &*innermost.function {
             "_wait" => {
                 if let Some(futures) = self.local(frame, "fs")? {
-                    self.resolve_all(self.objects.set_items(futures)?)?;
+                    let futures = set_items(self.objects, futures, &mut self.pieces)?;
+                    self.resolve_all(futures)?;
                 }
             }
             "wait_for" => {
@@ -330,7 +369,8 @@ impl<'a, 'c> Search<'a, 'c> {
                 if let Some(group) = self.local(frame, "self")?
                     && let Some(tasks) = self.objects.attribute(group, "_tasks")?
                 {
-                    self.resolve_all(self.objects.set_items(tasks)?)?;
+                    let tasks = set_items(self.objects, tasks, &mut self.pieces)?;
+                    self.resolve_all(tasks)?;
                 }
             }
             _ => {}
@@ -415,6 +455,7 @@ impl<'a, 'c> Search<'a, 'c> {
 pub fn callbacks(
     objects: Objects<'_>,
     future: RemoteAddr,
+    pieces: &mut Vec<(RemoteAddr, u64)>,
 ) -> Result<Vec<RemoteAddr>, MemoryError> {
     let layout = &objects.layout.task;
     let mut found = Vec::new();
@@ -424,7 +465,7 @@ pub fn callbacks(
     }
     let list = objects.view.read_ptr(future.offset(layout.callbacks))?;
     if !list.is_null() && is_list(objects, list)? {
-        for pair in objects.list_items(list)? {
+        for pair in list_items(objects, list, pieces)? {
             found.extend(objects.tuple_items(pair)?.first());
         }
     }

@@ -1,5 +1,7 @@
 //! Who awaits whom among the tasks of one census.
 
+use std::sync::Arc;
+
 use asyncspy_model::{RemoteAddr, TaskId};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -23,8 +25,8 @@ pub struct Edges {
 
 /// Joins the edges that the tasks' records show.
 #[must_use]
-pub fn await_edges(records: &[TaskRecord]) -> Edges {
-    let listed: FxHashSet<TaskId> = records.iter().map(TaskRecord::id).collect();
+pub fn await_edges(records: &[Arc<TaskRecord>]) -> Edges {
+    let listed: FxHashSet<TaskId> = records.iter().map(|record| record.id()).collect();
     let mut pairs: Vec<(TaskId, TaskId)> = Vec::new();
     let mut waiters: FxHashMap<RemoteAddr, TaskId> = FxHashMap::default();
     for record in records {
@@ -61,7 +63,7 @@ pub struct TaskEdges {
     pub puts_into: Vec<RemoteAddr>,
 }
 
-/// Finds the edges of one task.
+/// Finds the edges of one task. `pieces` receives the ranges that decided them.
 ///
 /// # Errors
 /// When a structure that connects it with others cannot be read.
@@ -69,30 +71,31 @@ pub fn edges_of(
     objects: Objects<'_>,
     caches: &mut Caches,
     record: &TaskRecord,
+    pieces: &mut Vec<(RemoteAddr, u64)>,
 ) -> Result<TaskEdges, MemoryError> {
     let id = record.id();
     let mut pairs = Vec::new();
     let by_structure = match objects.layout.task.awaited_by {
         Some(by) => {
-            let awaiters = recorded_awaiters(objects, caches, by, &record.fields)?;
+            let awaiters = recorded_awaiters(objects, caches, by, &record.fields, pieces)?;
             pairs.extend(awaiters.into_iter().map(|awaiter| (awaiter, id)));
             // Tasks of Python classes take no part in these records.
             let leaf = record.leaf.as_ref();
             record.kind == TypeKind::Other || leaf.is_some_and(|leaf| leaf.kind == TypeKind::Other)
         }
         None => {
-            let parents = group_parents(objects, caches, record)?;
+            let parents = group_parents(objects, caches, record, pieces)?;
             pairs.extend(parents.into_iter().map(|parent| (parent, id)));
             true
         }
     };
     if by_structure {
-        let tasks = awaited_tasks(objects, caches, record)?;
+        let tasks = awaited_tasks(objects, caches, record, pieces)?;
         pairs.extend(tasks.into_iter().map(|task| (id, task)));
     }
     Ok(TaskEdges {
         pairs,
         gets_from: as_completed_queue(objects, caches, record)?,
-        puts_into: completion_queues(objects, caches, id.0)?,
+        puts_into: completion_queues(objects, caches, id.0, pieces)?,
     })
 }

@@ -10,7 +10,7 @@ use crate::python::object::Objects;
 use crate::python::thread::{Interpreter, Thread};
 use crate::python::types::TypeCache;
 use crate::target::image::PageImage;
-use crate::target::memory::{MemoryError, MemoryViewExt};
+use crate::target::memory::{Fields, MemoryError, MemoryViewExt};
 
 /// `md_dict` of a module (`PyModuleObject`, Objects/moduleobject.c).
 const MODULE_DICT: u64 = 16;
@@ -20,6 +20,8 @@ const MODULE_DICT: u64 = 16;
 #[derive(Debug, Default)]
 pub struct Registries {
     found: FxHashMap<i64, Registry>,
+    /// The containers that the modules named last time, as long as their dicts keep their shape.
+    containers: FxHashMap<i64, ([DictShape; 2], Containers)>,
     /// Nodes of each list at the last walk, newest first.
     guesses: FxHashMap<RemoteAddr, Vec<RemoteAddr>>,
 }
@@ -34,8 +36,11 @@ struct Registry {
     accelerator: (RemoteAddr, RemoteAddr),
 }
 
+/// Number of items, version, keys and values of a dict: what changes when an item is added.
+type DictShape = [u64; 4];
+
 /// The containers of one interpreter.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Containers {
     current: Option<RemoteAddr>,
     eager: Vec<RemoteAddr>,
@@ -80,7 +85,7 @@ impl Registries {
         let Some(registry) = self.registry(objects, interpreter, &mut registered.faults)? else {
             return Ok(registered);
         };
-        let Some(containers) = containers(objects, registry)? else {
+        let Some(containers) = self.containers(objects, interpreter, registry)? else {
             registered.faults.add(FaultKind::ModulesUnreadable);
             return Ok(registered);
         };
@@ -121,7 +126,29 @@ impl Registries {
         let Some(registry) = self.registry(objects, interpreter, &mut faults)? else {
             return Ok(None);
         };
-        Ok(containers(objects, registry)?.and_then(|containers| containers.current))
+        let containers = self.containers(objects, interpreter, registry)?;
+        Ok(containers.and_then(|containers| containers.current))
+    }
+
+    fn containers(
+        &mut self,
+        objects: Objects<'_>,
+        interpreter: &Interpreter,
+        registry: Registry,
+    ) -> Result<Option<Containers>, MemoryError> {
+        let dicts = [registry.tasks.1, registry.accelerator.1];
+        let shapes = dicts.map(|dict| dict_shape(objects, dict));
+        if let Some((known, containers)) = self.containers.get(&interpreter.id)
+            && *known == shapes
+        {
+            return Ok(Some(containers.clone()));
+        }
+        let found = find_containers(objects, registry)?;
+        if let Some(containers) = &found {
+            let entry = (shapes, containers.clone());
+            self.containers.insert(interpreter.id, entry);
+        }
+        Ok(found)
     }
 
     fn collect_lists(
@@ -192,6 +219,17 @@ impl Registries {
     }
 }
 
+/// All zero for no dict.
+fn dict_shape(objects: Objects<'_>, dict: RemoteAddr) -> DictShape {
+    let mut bytes = [0; 32];
+    // `ma_used` is the first field behind the object's head.
+    if dict.is_null() || objects.view.read(dict.offset(16), &mut bytes).is_err() {
+        return DictShape::default();
+    }
+    let fields = Fields(&bytes);
+    [0, 8, 16, 24].map(|offset| fields.u64(offset))
+}
+
 fn find_modules(
     objects: Objects<'_>,
     modules: RemoteAddr,
@@ -217,7 +255,7 @@ fn find_modules(
 
 /// The containers that asyncio's modules name; `None` when a module's dict could not be read.
 /// The same object may stand in both modules.
-fn containers(
+fn find_containers(
     objects: Objects<'_>,
     registry: Registry,
 ) -> Result<Option<Containers>, MemoryError> {

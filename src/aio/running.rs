@@ -1,10 +1,8 @@
 //! What each thread executes: its frames, its loop, the tasks whose steps are on its stack.
 
-use std::sync::Arc;
 
 use asyncspy_model::RemoteAddr;
 use asyncspy_model::stack::Chain;
-use rustc_hash::FxHashMap;
 
 use super::Caches;
 use super::chain::{Place, read_place};
@@ -209,39 +207,4 @@ fn not_none(objects: Objects<'_>, value: RemoteAddr) -> Result<RemoteAddr, Memor
     let name = objects.view.read_ptr(name)?;
     let is_none = objects.view.read_u64(name)? == u64::from_le_bytes(*b"NoneType");
     Ok(if is_none { RemoteAddr::NULL } else { value })
-}
-
-/// Names of threads by pthread_self, as `threading` knows them (`threading._active`).
-#[must_use]
-pub fn thread_names(
-    objects: Objects<'_>,
-    modules: RemoteAddr,
-) -> FxHashMap<u64, Arc<str>> {
-    read_thread_names(objects, modules).unwrap_or_default()
-}
-
-fn read_thread_names(
-    objects: Objects<'_>,
-    modules: RemoteAddr,
-) -> Result<FxHashMap<u64, Arc<str>>, MemoryError> {
-    /// `md_dict` of a module.
-    const MODULE_DICT: u64 = 16;
-    let mut names = FxHashMap::default();
-    let Some(threading) = objects.dict_get(modules, "threading")? else {
-        return Ok(names);
-    };
-    let dict = objects.view.read_ptr(threading.offset(MODULE_DICT))?;
-    let Some(active) = objects.dict_get(dict, "_active")? else {
-        return Ok(names);
-    };
-    for (ident, thread) in objects.dict_items(active)? {
-        let ident = objects.read_int(ident).ok().flatten();
-        let name = objects.attribute(thread, "_name");
-        if let (Some(ident), Ok(Some(name))) = (ident, name)
-            && let Ok(text) = objects.read_str_up_to(name, 1024)
-        {
-            names.insert(ident.cast_unsigned(), text.text.into());
-        }
-    }
-    Ok(names)
 }

@@ -8,17 +8,18 @@ use asyncspy_model::{
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Caches;
-use super::census::{Census, read_tasks};
+use super::census::{Census, CensusMemo, read_tasks};
 use super::edges::await_edges;
 use super::loops::{LoopTable, loop_infos};
 use super::registry::Registries;
-use super::running::{RunningStep, ThreadActivity, running_step, thread_names};
+use super::running::{RunningStep, ThreadActivity, running_step};
 use super::task::TaskRecord;
 use crate::python::Python;
 use crate::python::frame::Owner;
 use crate::python::locals::read_locals;
 use crate::python::object::Objects;
 use crate::python::thread::{Interpreter, Thread, read_interpreters, read_threads};
+use crate::python::thread_names::ThreadNames;
 use crate::target::image::PageImage;
 use crate::target::memory::MemoryError;
 use crate::target::process::{monotonic_now_ns, unix_now_ns};
@@ -39,6 +40,9 @@ pub struct SnapshotOptions {
 pub struct Snapshooter {
     caches: Caches,
     registries: Registries,
+    thread_names: ThreadNames,
+    /// What the last census of each interpreter has read.
+    memos: FxHashMap<i64, CensusMemo>,
 }
 
 /// What was read of one interpreter.
@@ -129,13 +133,22 @@ impl Snapshooter {
                 &mut self.caches.types,
             )?;
         faults.merge(&registered.faults);
-        let mut census = read_tasks(image, layout, &mut self.caches, &registered.tasks)?;
+        let mut census = {
+            let memo = self.memos.entry(interpreter.id).or_default();
+            read_tasks(
+                image.memory(),
+                layout,
+                &mut self.caches,
+                memo,
+                &registered.tasks,
+            )?
+        };
         self.settle_unreadable(image, python, &interpreter, &threads, &mut census, faults)?;
         let mut view = InterpreterView {
             interpreter,
             census,
             activities: Vec::new(),
-            names: thread_names(objects, interpreter.modules),
+            names: self.thread_names.read(objects, interpreter.modules),
             steps: FxHashMap::default(),
             running: FxHashMap::default(),
         };
@@ -238,7 +251,7 @@ impl Snapshooter {
             match again {
                 Ok(Some(mut record)) => {
                     record.torn |= last && record.is_executing();
-                    view.census.records[*at] = record;
+                    view.census.records[*at] = Arc::new(record);
                 }
                 Err(error) if error.is_final() => return Err(error),
                 // It has ended.
@@ -374,7 +387,7 @@ impl InterpreterView {
 fn task_infos(view: &InterpreterView) -> Vec<TaskInfo> {
     let records = &view.census.records;
     let mut edges = await_edges(records);
-    let describe = |record: &TaskRecord| {
+    let describe = |record: &Arc<TaskRecord>| {
         let id = record.id();
         let step = view.steps.get(&id.0);
         let state = match (step, &record.leaf) {

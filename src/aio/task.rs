@@ -20,6 +20,9 @@ use crate::python::types::TypeKind;
 use crate::target::image::PageImage;
 use crate::target::memory::{Fields, MemoryError, MemoryViewExt, ProcessMemory};
 
+/// Bytes that tell names apart: an int in full, a str's length, hash and beginning.
+const NAME_HEAD: u64 = 48;
+
 /// How often a task that changes is tried again.
 const ATTEMPTS: usize = 8;
 
@@ -222,6 +225,8 @@ impl TaskRecord {
             return Ok(None);
         }
         pieces.push(fields.piece);
+        // An ended task's memory may hold a new one, alike in all but its name.
+        pieces.push((fields.name, NAME_HEAD));
         let (name, name_cut) = read_name(objects, caches, &fields)?;
         let leaf = read_leaf(objects, caches, fields.fut_waiter, pieces)?;
         let chain = ChainWalk::follow(objects, caches, fields.coro, pieces)?;
@@ -244,7 +249,7 @@ impl TaskRecord {
             torn: false,
         };
         record.waits_on = waits_on(objects, caches, &record);
-        record.edges = edges_of(objects, caches, &record)?;
+        record.edges = edges_of(objects, caches, &record, pieces)?;
         Ok(Some(record))
     }
 

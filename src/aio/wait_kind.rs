@@ -78,7 +78,7 @@ fn plain_name(function: &str) -> &str {
 
 /// A bare future says by its callbacks who will set it.
 fn by_callbacks(objects: Objects<'_>, caches: &mut Caches, record: &TaskRecord) -> Arc<str> {
-    let found = callbacks(objects, record.fields.fut_waiter).unwrap_or_default();
+    let found = callbacks(objects, record.fields.fut_waiter, &mut Vec::new()).unwrap_or_default();
     for callback in found {
         if caches.types.kind_of(objects, callback) != TypeKind::Function {
             continue;

@@ -6,6 +6,7 @@
 //! - [`code`]: code objects and their line tables.
 //! - [`frame`]: frames; [`stack`]: the stack of a running thread, proven.
 //! - [`thread`]: interpreters, threads, the GIL, the garbage collector.
+//! - [`thread_names`]: what `threading` calls them.
 //! - [`locals`]: local variables as short texts.
 
 pub mod attach;
@@ -15,6 +16,7 @@ pub mod locals;
 pub mod object;
 pub mod stack;
 pub mod thread;
+pub mod thread_names;
 pub mod types;
 
 pub use attach::{AttachError, Python};

@@ -7,10 +7,11 @@ use asyncspy_model::RemoteAddr;
 use crate::aio::Caches;
 use crate::aio::event_loop::LoopFacts;
 use crate::aio::registry::Registries;
-use crate::aio::running::{running_loop, thread_names};
+use crate::aio::running::running_loop;
 use crate::python::Python;
 use crate::python::object::Objects;
 use crate::python::thread::{Thread, read_interpreters, read_threads};
+use crate::python::thread_names::ThreadNames;
 use crate::target::image::PageImage;
 use crate::target::memory::MemoryError;
 use crate::target::threads::{ThreadIds, state_and_name};
@@ -39,6 +40,7 @@ pub fn find_running_loops(
     python: &Python,
     caches: &mut Caches,
     registries: &mut Registries,
+    thread_names: &mut ThreadNames,
 ) -> Result<Vec<RunningLoopFound>, MemoryError> {
     let image = PageImage::new(&python.memory);
     let objects = Objects {
@@ -64,7 +66,7 @@ pub fn find_running_loops(
             let Ok(facts) = LoopFacts::read(objects, caches, loop_addr) else {
                 continue;
             };
-            let names = names.get_or_insert_with(|| thread_names(objects, interpreter.modules));
+            let names = names.get_or_insert_with(|| thread_names.read(objects, interpreter.modules));
             let name = names.get(&thread.thread_id).cloned();
             let current = registries.current_tasks(objects, &interpreter)?;
             found.push(RunningLoopFound {

@@ -21,6 +21,7 @@ use crate::aio::Caches;
 use crate::aio::registry::Registries;
 use crate::aio::snapshot::{SnapshotOptions, Snapshooter};
 use crate::python::Python;
+use crate::python::thread_names::ThreadNames;
 use crate::target::memory::MemoryError;
 use crate::target::process::{monotonic_now_ns, unix_now_ns};
 
@@ -75,6 +76,7 @@ struct Sampler {
     census: SyncSender<Arc<Python>>,
     caches: Caches,
     registries: Registries,
+    thread_names: ThreadNames,
     stacks: StackTable,
     tasks: TaskTable,
     loops: Vec<LoopSampler>,
@@ -102,6 +104,7 @@ impl Sampler {
             stream,
             caches: Caches::default(),
             registries: Registries::default(),
+            thread_names: ThreadNames::default(),
             stacks: StackTable::default(),
             tasks: TaskTable::default(),
             loops: Vec::new(),
@@ -199,7 +202,12 @@ impl Sampler {
 
     /// Looks for loops that have come, and forgets those that have gone.
     fn discover(&mut self, now: u64) -> Result<(), EndReason> {
-        let found = find_running_loops(&self.python, &mut self.caches, &mut self.registries);
+        let found = find_running_loops(
+            &self.python,
+            &mut self.caches,
+            &mut self.registries,
+            &mut self.thread_names,
+        );
         let found = match found {
             Ok(found) => {
                 self.lost_since_ns = None;
@@ -261,6 +269,7 @@ impl Sampler {
             self.loops.clear();
             self.caches = Caches::default();
             self.registries = Registries::default();
+            self.thread_names = ThreadNames::default();
             self.python = Arc::new(python);
             let event = session_event(&self.python, self.settings, now);
             self.pending.push(event);

@@ -172,7 +172,7 @@ fn awaiter_labels(
     let mut at = fields.clone();
     while labels.len() < MAX_AWAITERS {
         let awaiters = match objects.layout.task.awaited_by {
-            Some(by) => recorded_awaiters(objects, caches, by, &at),
+            Some(by) => recorded_awaiters(objects, caches, by, &at, &mut Vec::new()),
             None => woken_tasks(objects, caches, at.addr),
         };
         let Some(awaiter) = awaiters.ok().and_then(|tasks| tasks.first().copied()) else {

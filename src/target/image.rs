@@ -27,11 +27,17 @@ pub struct PageImage<'m> {
     state: RefCell<State>,
 }
 
-#[derive(Default)]
+/// The pages of an image without the memory that they are of, to be kept or used again.
+#[derive(Debug, Default)]
+pub struct Pages(State);
+
+#[derive(Debug, Default)]
 struct State {
     slots: FxHashMap<u64, u32>,
+    /// Holds the pages; behind `used` lies what an earlier image has left.
     arena: Vec<u8>,
-    last: (u64, u32),
+    used: usize,
+    last: Option<(u64, u32)>,
     wanted: Vec<u64>,
     pieces: Vec<Piece>,
     ok: Vec<bool>,
@@ -47,15 +53,42 @@ impl<'m> PageImage<'m> {
     /// An empty image that holds at most `budget` bytes.
     #[must_use]
     pub fn with_budget(memory: &'m dyn ProcessMemory, budget: usize) -> Self {
-        let state = State {
-            last: (u64::MAX, UNREADABLE),
-            ..State::default()
-        };
         Self {
             memory,
             budget,
+            state: RefCell::default(),
+        }
+    }
+
+    /// An image that holds these pages already.
+    #[must_use]
+    pub fn holding(memory: &'m dyn ProcessMemory, pages: Pages) -> Self {
+        Self {
+            memory,
+            budget: DEFAULT_BUDGET,
+            state: RefCell::new(pages.0),
+        }
+    }
+
+    /// An empty image that uses the space of these pages again: fresh space costs a page fault
+    /// for each page.
+    #[must_use]
+    pub fn reusing(memory: &'m dyn ProcessMemory, pages: Pages) -> Self {
+        let mut state = pages.0;
+        state.slots.clear();
+        state.used = 0;
+        state.last = None;
+        Self {
+            memory,
+            budget: DEFAULT_BUDGET,
             state: RefCell::new(state),
         }
+    }
+
+    /// The pages.
+    #[must_use]
+    pub fn into_pages(self) -> Pages {
+        Pages(self.state.into_inner())
     }
 
     /// The memory that it is an image of.
@@ -85,23 +118,6 @@ impl<'m> PageImage<'m> {
             }
         }
         state.fetch_wanted(self.memory, self.budget)
-    }
-
-    /// Fetches again every page that this image holds, into a new image.
-    ///
-    /// # Errors
-    /// As [`prefetch`](Self::prefetch).
-    pub fn fetch_again(&self) -> Result<PageImage<'m>, MemoryError> {
-        let again = Self::with_budget(self.memory, self.budget);
-        let state = self.state.borrow();
-        again.prefetch(
-            state
-                .slots
-                .iter()
-                .filter(|(_, slot)| **slot != UNREADABLE)
-                .map(|(page, _)| (RemoteAddr(page * PAGE), PAGE)),
-        )?;
-        Ok(again)
     }
 
     /// True if both images hold the same bytes for the range; false when either lacks them.
@@ -163,8 +179,10 @@ impl State {
         memory: &dyn ProcessMemory,
         budget: usize,
     ) -> Result<u32, MemoryError> {
-        if self.last.0 == page {
-            return Ok(self.last.1);
+        if let Some((last, slot)) = self.last
+            && last == page
+        {
+            return Ok(slot);
         }
         let slot = match self.slots.get(&page) {
             Some(slot) => *slot,
@@ -175,7 +193,7 @@ impl State {
                 self.slots.get(&page).copied().unwrap_or(UNREADABLE)
             }
         };
-        self.last = (page, slot);
+        self.last = Some((page, slot));
         Ok(slot)
     }
 
@@ -186,7 +204,7 @@ impl State {
     ) -> Result<(), MemoryError> {
         self.wanted.sort_unstable();
         self.wanted.dedup();
-        let start = self.arena.len();
+        let start = self.used;
         let needed = self.wanted.len() * PAGE as usize;
         if start + needed > budget {
             return Err(MemoryError::Budget);
@@ -206,8 +224,12 @@ impl State {
                 _ => self.pieces.push(piece(RemoteAddr(base), PAGE as usize)),
             }
         }
-        self.arena.resize(start + needed, 0);
-        gather_all(memory, &self.pieces, &mut self.arena[start..], &mut self.ok)?;
+        if self.arena.len() < start + needed {
+            self.arena.resize(start + needed, 0);
+        }
+        self.used = start + needed;
+        let place = &mut self.arena[start..self.used];
+        gather_all(memory, &self.pieces, place, &mut self.ok)?;
         self.assign_slots(memory, start)
     }
 

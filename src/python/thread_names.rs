@@ -1,0 +1,77 @@
+//! Names of threads, as Python's `threading` knows them.
+
+use std::sync::Arc;
+
+use asyncspy_model::RemoteAddr;
+use rustc_hash::FxHashMap;
+
+use super::object::Objects;
+use crate::target::memory::{MemoryError, MemoryViewExt};
+
+/// `md_dict` of a module.
+const MODULE_DICT: u64 = 16;
+
+/// Longest name that is read, in characters.
+const MAX_NAME: u64 = 1024;
+
+/// Names of threads by pthread_self, from `threading._active`. Where that is, is remembered: the
+/// table of modules is long.
+#[derive(Debug, Default)]
+pub struct ThreadNames {
+    /// By the dict of modules: the module and its dict.
+    modules: FxHashMap<RemoteAddr, (RemoteAddr, RemoteAddr)>,
+}
+
+impl ThreadNames {
+    /// The names of an interpreter's threads; empty when `threading` is not imported or cannot
+    /// be read.
+    pub fn read(
+        &mut self,
+        objects: Objects<'_>,
+        modules: RemoteAddr,
+    ) -> FxHashMap<u64, Arc<str>> {
+        self.try_read(objects, modules).unwrap_or_default()
+    }
+
+    fn try_read(
+        &mut self,
+        objects: Objects<'_>,
+        modules: RemoteAddr,
+    ) -> Result<FxHashMap<u64, Arc<str>>, MemoryError> {
+        let mut names = FxHashMap::default();
+        let Some(dict) = self.module_dict(objects, modules)? else {
+            return Ok(names);
+        };
+        let Some(active) = objects.dict_get(dict, "_active")? else {
+            return Ok(names);
+        };
+        for (ident, thread) in objects.dict_items(active)? {
+            let ident = objects.read_int(ident).ok().flatten();
+            let name = objects.attribute(thread, "_name");
+            if let (Some(ident), Ok(Some(name))) = (ident, name)
+                && let Ok(text) = objects.read_str_up_to(name, MAX_NAME)
+            {
+                names.insert(ident.cast_unsigned(), text.text.into());
+            }
+        }
+        Ok(names)
+    }
+
+    fn module_dict(
+        &mut self,
+        objects: Objects<'_>,
+        modules: RemoteAddr,
+    ) -> Result<Option<RemoteAddr>, MemoryError> {
+        if let Some((module, dict)) = self.modules.get(&modules)
+            && objects.view.read_ptr(module.offset(MODULE_DICT)) == Ok(*dict)
+        {
+            return Ok(Some(*dict));
+        }
+        let Some(module) = objects.dict_get(modules, "threading")? else {
+            return Ok(None);
+        };
+        let dict = objects.view.read_ptr(module.offset(MODULE_DICT))?;
+        self.modules.insert(modules, (module, dict));
+        Ok(Some(dict))
+    }
+}
