@@ -304,16 +304,16 @@ impl LoopSampler {
             .map_or(frames.len(), |(at, _)| at + 1)
     }
 
-    /// Two looks are at the same callback if the same runs, and no context was entered or left
-    /// in between or, of uvloop, the loop has not polled.
+    /// Two looks are at the same turn if the same runs, and no context was entered or left in
+    /// between, or if uvloop has not polled in between.
     fn opaque_turn(&mut self, now_ns: u64, inner: usize) -> Turn {
         let frames = &self.stack.chain().frames[..inner];
         let mut hasher = FxHasher::default();
-        let coroutines = frames.iter().filter_map(|frame| match frame.owner {
+        let mut coroutines = frames.iter().filter_map(|frame| match frame.owner {
             Owner::Generator(generator) => Some(generator),
             _ => None,
         });
-        coroutines.last().hash(&mut hasher);
+        coroutines.next_back().hash(&mut hasher);
         let outermost = frames.last();
         outermost
             .map(|frame| (frame.addr, frame.code))
@@ -324,10 +324,14 @@ impl LoopSampler {
         };
         self.wanted.resolve(&self.gather, &mut turn);
         let before = self.opaque;
-        let unmoved = turn.context_version == before.context_version
-            || (turn.uv_time != 0 && turn.uv_time == before.uv_time);
+        // uvloop notes the time whenever it has polled: callbacks between which it has not are
+        // one turn, and a look may fall between two of them.
+        let has_not_polled = turn.uv_time != 0 && turn.uv_time == before.uv_time;
         // Without a frame there is nothing to tell one moment from the next.
-        let same = outermost.is_some() && turn.what == before.what && unmoved;
+        let goes_on = outermost.is_some()
+            && turn.what == before.what
+            && turn.context_version == before.context_version;
+        let same = has_not_polled || goes_on;
         turn.identity = if same { before.identity } else { now_ns };
         self.opaque = turn;
         Turn {
