@@ -3,8 +3,9 @@
 use asyncspy::aio::snapshot::{Snapshooter, SnapshotOptions};
 use asyncspy::python::Python;
 use asyncspy_model::Snapshot;
+pub use asyncspy_test_support::trials::{one_per_minor, trial, trial_unless};
 use asyncspy_test_support::{Interpreter, Outcome, interpreters};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 
 use crate::{edges, kinds, locals, programs};
 
@@ -21,38 +22,6 @@ pub fn all() -> Outcome<Vec<Trial>> {
     trials.extend(programs::trials(&supported));
     trials.extend(locals::trials(&supported));
     Ok(trials)
-}
-
-/// The first interpreter of each minor version, as the manifest names it by the minor alone.
-pub fn one_per_minor(interpreters: &[Interpreter]) -> impl Iterator<Item = &Interpreter> {
-    interpreters.iter().filter(|each| {
-        let (major, minor) = each.minor();
-        each.name == format!("{major}.{minor}")
-    })
-}
-
-/// A test of this name.
-pub fn trial(name: String, run: impl FnOnce() -> Outcome + Send + 'static) -> Trial {
-    Trial::test(name, move || {
-        run().map_err(|error| Failed::from(error.to_string()))
-    })
-}
-
-/// A test that cannot run here: ignored, with the reason in its name.
-pub fn missing(name: &str, reason: &str) -> Trial {
-    Trial::test(format!("{name} (cannot run: {reason})"), || Ok(())).with_ignored_flag(true)
-}
-
-/// A test, or an ignored one when there is a reason against it.
-pub fn trial_unless(
-    reason: Option<&str>,
-    name: String,
-    run: impl FnOnce() -> Outcome + Send + 'static,
-) -> Trial {
-    match reason {
-        Some(reason) => missing(&name, reason),
-        None => trial(name, run),
-    }
 }
 
 /// One snapshot of a process that was never looked at before.

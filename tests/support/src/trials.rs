@@ -1,0 +1,38 @@
+//! Tests that `libtest-mimic` runs, one for each interpreter and scenario.
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::{Interpreter, Outcome};
+
+/// The first interpreter of each minor version, as the manifest names it by the minor alone.
+pub fn one_per_minor(interpreters: &[Interpreter]) -> impl Iterator<Item = &Interpreter> {
+    interpreters.iter().filter(|each| {
+        let (major, minor) = each.minor();
+        each.name == format!("{major}.{minor}")
+    })
+}
+
+/// A test of this name.
+pub fn trial(name: String, run: impl FnOnce() -> Outcome + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        run().map_err(|error| Failed::from(error.to_string()))
+    })
+}
+
+/// A test that cannot run here: ignored, with the reason in its name.
+#[must_use]
+pub fn missing(name: &str, reason: &str) -> Trial {
+    Trial::test(format!("{name} (cannot run: {reason})"), || Ok(())).with_ignored_flag(true)
+}
+
+/// A test, or an ignored one when there is a reason against it.
+pub fn trial_unless(
+    reason: Option<&str>,
+    name: String,
+    run: impl FnOnce() -> Outcome + Send + 'static,
+) -> Trial {
+    match reason {
+        Some(reason) => missing(&name, reason),
+        None => trial(name, run),
+    }
+}
