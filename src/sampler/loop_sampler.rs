@@ -91,6 +91,8 @@ struct OpaqueTurn {
     what: u64,
     context_version: u64,
     uv_time: u64,
+    /// True if a callback of it was seen.
+    has_run: bool,
 }
 
 impl LoopSampler {
@@ -313,7 +315,8 @@ impl LoopSampler {
             Owner::Generator(generator) => Some(generator),
             _ => None,
         });
-        coroutines.next_back().hash(&mut hasher);
+        let coroutine = coroutines.next_back();
+        coroutine.hash(&mut hasher);
         let outermost = frames.last();
         outermost
             .map(|frame| (frame.addr, frame.code))
@@ -325,21 +328,24 @@ impl LoopSampler {
         self.wanted.resolve(&self.gather, &mut turn);
         let before = self.opaque;
         // uvloop notes the time whenever it has polled: callbacks between which it has not are
-        // one turn, and a look may fall between two of them.
+        // one turn. A look may fall between two of them; where none was seen at all, something
+        // else keeps the thread from its poll.
         let has_not_polled = turn.uv_time != 0 && turn.uv_time == before.uv_time;
-        // Without a frame there is nothing to tell one moment from the next.
         let goes_on = outermost.is_some()
             && turn.what == before.what
             && turn.context_version == before.context_version;
-        let same = has_not_polled || goes_on;
+        let same = goes_on || (has_not_polled && (outermost.is_some() || before.has_run));
         turn.identity = if same { before.identity } else { now_ns };
+        turn.has_run = outermost.is_some() || same;
         self.opaque = turn;
+        // One plain callback often lies where the last one lay; each runs in a context of its own.
+        let version = if coroutine.is_some() { 0 } else { turn.context_version };
         Turn {
             identity: turn.identity,
             began_monotonic_ns: None,
             callback_began_monotonic_ns: None,
             callback: None,
-            handle: outermost.map_or(RemoteAddr::NULL, |frame| frame.addr),
+            handle: RemoteAddr(turn.what ^ version),
         }
     }
 

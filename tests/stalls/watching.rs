@@ -1,5 +1,6 @@
 //! `asyncspy watch --json` as a process that runs beside its target.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -8,6 +9,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Deserialize;
 use serde_json::Value;
+
+/// The program under test: the one of this build, or another that `BINARY_UNDER_TEST` names, such
+/// as an optimised one that is to be shipped.
+pub fn binary() -> OsString {
+    let other = std::env::var_os("BINARY_UNDER_TEST");
+    other.unwrap_or_else(|| env!("CARGO_BIN_EXE_asyncspy").into())
+}
 
 /// A place in code, as `watch --json` writes it.
 #[derive(Clone, Debug, Deserialize)]
@@ -98,7 +106,7 @@ impl Watching {
     /// # Errors
     /// When it says anything but that a session has begun.
     pub fn start(pid: i32, options: &[&str]) -> Outcome<Self> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_asyncspy"))
+        let mut child = Command::new(binary())
             .args(["watch", "--json", &pid.to_string()])
             .args(options)
             .stdin(Stdio::null())
