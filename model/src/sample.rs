@@ -193,7 +193,6 @@ pub struct Turn {
     /// The callback that runs, 0-based, and how many the turn has; `None` for a loop that does
     /// not record it.
     pub callback: Option<(u32, u32)>,
-    /// Identity of the callback: the address of its Handle, or the outermost frame above the
-    /// loop's.
+    /// Identity of the callback: the address of its Handle, or a number made of what runs.
     pub handle: RemoteAddr,
 }

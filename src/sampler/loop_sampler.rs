@@ -109,6 +109,8 @@ struct OpaqueTurn {
     context_version: u64,
     uv_time: u64,
     uv_count: u64,
+    /// True if a callback of it was seen.
+    has_run: bool,
 }
 
 impl LoopSampler {
@@ -336,8 +338,8 @@ impl LoopSampler {
             .map_or(frames.len(), |(at, _)| at + 1)
     }
 
-    /// uvloop counts its turns. Of others, two looks are at the same callback if the same runs,
-    /// and no context was entered or left in between.
+    /// uvloop counts its turns. Without that count, two looks are at the same turn if the same
+    /// runs, and no context was entered or left in between, or if uvloop has not polled in between.
     fn opaque_turn(&mut self, now_ns: u64, inner: usize) -> Turn {
         let frames = &self.stack.chain().frames[..inner];
         let mut hasher = FxHasher::default();
@@ -345,7 +347,8 @@ impl LoopSampler {
             Owner::Generator(generator) => Some(generator),
             _ => None,
         });
-        coroutines.next_back().hash(&mut hasher);
+        let coroutine = coroutines.next_back();
+        coroutine.hash(&mut hasher);
         let outermost = frames.last();
         outermost
             .map(|frame| (frame.addr, frame.code))
@@ -356,23 +359,29 @@ impl LoopSampler {
         };
         self.wanted.resolve(&self.gather, &mut turn);
         let before = self.opaque;
+        // uvloop notes the time whenever it has polled: callbacks between which it has not are
+        // one turn. A look may fall between two of them; where none was seen at all, something
+        // else keeps the thread from its poll.
+        let has_not_polled = turn.uv_time != 0 && turn.uv_time == before.uv_time;
+        let goes_on = outermost.is_some()
+            && turn.what == before.what
+            && turn.context_version == before.context_version;
         let same = if turn.uv_count != 0 {
             turn.uv_count == before.uv_count
         } else {
-            let unmoved = turn.context_version == before.context_version
-                || (turn.uv_time != 0 && turn.uv_time == before.uv_time);
-            // Without a frame there is nothing to tell one moment from the next.
-            outermost.is_some() && turn.what == before.what && unmoved
+            goes_on || (has_not_polled && (outermost.is_some() || before.has_run))
         };
         turn.identity = if same { before.identity } else { now_ns };
-        let handle = turn.what ^ turn.context_version.rotate_left(32);
+        turn.has_run = outermost.is_some() || same;
         self.opaque = turn;
+        // One plain callback often lies where the last one lay; each runs in a context of its own.
+        let version = if coroutine.is_some() { 0 } else { turn.context_version };
         Turn {
             identity: turn.identity,
             began_monotonic_ns: None,
             callback_began_monotonic_ns: None,
             callback: None,
-            handle: RemoteAddr(handle),
+            handle: RemoteAddr(turn.what ^ version),
         }
     }
 

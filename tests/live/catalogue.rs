@@ -4,7 +4,7 @@
 use asyncspy::aio::snapshot::{Snapshooter, SnapshotOptions};
 use asyncspy::python::Python;
 use asyncspy_model::Snapshot;
-pub use asyncspy_test_support::trials::{trial, trial_alone, trial_unless};
+pub use asyncspy_test_support::trials::{one_per_minor, trial, trial_alone, trial_unless};
 use asyncspy_test_support::{Interpreter, Outcome, interpreters};
 use libtest_mimic::Trial;
 
@@ -26,14 +26,6 @@ pub fn all() -> Outcome<Vec<Trial>> {
     trials.extend(namespaces::trials(&supported));
     trials.extend(busy::trials(&supported));
     Ok(trials)
-}
-
-/// The first interpreter of each minor version, as the manifest names it by the minor alone.
-pub fn one_per_minor(interpreters: &[Interpreter]) -> impl Iterator<Item = &Interpreter> {
-    interpreters.iter().filter(|each| {
-        let (major, minor) = each.minor();
-        each.name == format!("{major}.{minor}")
-    })
 }
 
 /// One snapshot of a process that was never looked at before.

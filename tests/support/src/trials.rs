@@ -4,7 +4,7 @@ use std::sync::{PoisonError, RwLock};
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::Outcome;
+use crate::{Interpreter, Outcome};
 
 /// Held for reading by each test, and for writing by one that needs the machine for itself.
 static MACHINE: RwLock<()> = RwLock::new(());
@@ -14,6 +14,14 @@ pub fn trial_alone(name: String, run: impl FnOnce() -> Outcome + Send + 'static)
     Trial::test(name, move || {
         let _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
         run().map_err(|error| Failed::from(error.to_string()))
+    })
+}
+
+/// The first interpreter of each minor version, as the manifest names it by the minor alone.
+pub fn one_per_minor(interpreters: &[Interpreter]) -> impl Iterator<Item = &Interpreter> {
+    interpreters.iter().filter(|each| {
+        let (major, minor) = each.minor();
+        each.name == format!("{major}.{minor}")
     })
 }
 
