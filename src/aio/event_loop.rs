@@ -38,6 +38,8 @@ pub struct LoopQueues {
     pub scheduled: RemoteAddr,
     /// A `uv_loop_t`, which counts its timers.
     pub uv_loop: RemoteAddr,
+    /// Where that counts its turns.
+    pub uv_count: RemoteAddr,
 }
 
 /// How much a loop has to do.
@@ -118,6 +120,8 @@ impl LoopFacts {
         let (view, addr) = (objects.view, self.addr);
         self.queues.ready = view.read_ptr(addr.offset(uvloop::READY))?;
         self.queues.uv_loop = view.read_ptr(addr.offset(uvloop::UV_LOOP))?;
+        let fields = self.queues.uv_loop.offset(uvloop::INTERNAL_FIELDS);
+        self.queues.uv_count = view.read_ptr(fields)?.offset(uvloop::LOOP_COUNT);
         self.debug = view.read_u32(addr.offset(uvloop::DEBUG))? == 1;
         let fd = self.queues.uv_loop.offset(uvloop::BACKEND_FD);
         self.poll_fd = view.read_u32(fd)?.cast_signed();

@@ -84,6 +84,10 @@ impl Registries {
             registered.faults.add(FaultKind::ModulesUnreadable);
             return Ok(registered);
         };
+        if layout.tasks == TaskRegistry::UnpublishedLists && !registry.accelerator.0.is_null() {
+            // It was imported since the layout was chosen.
+            registered.faults.add(FaultKind::TasksUnreachable);
+        }
         if let Some(current) = containers.current
             && layout.running_task == RunningTask::CurrentTasks
         {

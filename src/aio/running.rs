@@ -38,7 +38,7 @@ pub struct ThreadActivity {
 }
 
 impl ThreadActivity {
-    /// Reads a thread while it may run.
+    /// Reads a thread while it may run. `inner_pid` is its process's id as that process sees it.
     ///
     /// # Errors
     /// When the thread state cannot be read.
@@ -47,7 +47,7 @@ impl ThreadActivity {
         layout: &Layout,
         caches: &mut Caches,
         thread: &Thread,
-        pid: i32,
+        inner_pid: i32,
     ) -> Result<Self, MemoryError> {
         let mut reader = StackReader::new(thread.addr);
         reader.follow(
@@ -69,7 +69,7 @@ impl ThreadActivity {
             .iter()
             .map(|frame| place_of(objects, caches, frame))
             .collect();
-        let loop_addr = running_loop(objects, thread, pid).unwrap_or(RemoteAddr::NULL);
+        let loop_addr = running_loop(objects, thread, inner_pid).unwrap_or(RemoteAddr::NULL);
         let loop_frame = match find_loop_frame(objects, caches, &chain) {
             Ok(Some((depth, frame, code))) => {
                 read_loop_frame(objects, depth, &frame, &code).ok()
@@ -173,11 +173,12 @@ fn place_of(objects: Objects<'_>, caches: &mut Caches, frame: &RawFrame) -> Opti
 pub fn running_loop(
     objects: Objects<'_>,
     thread: &Thread,
-    pid: i32,
+    inner_pid: i32,
 ) -> Result<RemoteAddr, MemoryError> {
     const KEY: &str = "__asyncio_running_event_loop__";
     match objects.layout.running_loop {
         RunningLoop::Field(offset) => objects.view.read_ptr(thread.addr.offset(offset)),
+        RunningLoop::Unpublished => Ok(RemoteAddr::NULL),
         RunningLoop::Dict | RunningLoop::DictHolder if thread.dict.is_null() => {
             Ok(RemoteAddr::NULL)
         }
@@ -190,7 +191,7 @@ pub fn running_loop(
                 return Ok(RemoteAddr::NULL);
             };
             // A forked child inherits its parent's entry.
-            if objects.view.read_u32(holder.offset(24))?.cast_signed() != pid {
+            if objects.view.read_u32(holder.offset(24))?.cast_signed() != inner_pid {
                 return Ok(RemoteAddr::NULL);
             }
             not_none(objects, objects.view.read_ptr(holder.offset(16))?)

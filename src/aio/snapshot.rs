@@ -74,7 +74,7 @@ impl Snapshooter {
         };
         let mut faults = Faults::default();
         let head = python.interpreters_head(&image)?;
-        let (interpreters, all) = read_interpreters(objects, python.runtime, head)?;
+        let (interpreters, all) = read_interpreters(objects, python.anchors.runtime, head)?;
         if !all {
             faults.add(FaultKind::InterpreterUnreadable);
         }

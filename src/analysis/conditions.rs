@@ -19,8 +19,8 @@ impl Conditions {
         self.pauses.add(from, until, self.rules.interval_ns);
     }
 
-    /// Notes whether a sample found the target stopped.
-    pub fn observe_stop(&mut self, at: u64, is_stopped: bool) {
+    /// Notes whether a sample found the target stopped; `None` if it did not look.
+    pub fn observe_stop(&mut self, at: u64, is_stopped: Option<bool>) {
         self.pauses.observe(at, is_stopped, self.rules.interval_ns);
     }
 }

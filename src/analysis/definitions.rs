@@ -6,16 +6,30 @@ use asyncspy_model::sample::Session;
 use asyncspy_model::{StackFrame, StackId, TaskDefinition, TaskIndex};
 use rustc_hash::FxHashMap;
 
-/// How many stacks are kept: a stack takes about 2 KB, and a service shows some thousands.
-const MAX_STACKS: usize = 32_768;
+/// How many stacks are kept: as many as the sampler tells apart. It never defines one again.
+const STACKS: Bound = Bound {
+    at_most: 1 << 20,
+    after_forgetting: 1 << 19,
+};
 /// How many tasks are kept. A service that makes a task for each request defines a new one at
-/// nearly every sample, so a week would define tens of millions.
-const MAX_TASKS: usize = 32_768;
+/// nearly every sample, so a week would define tens of millions. The sampler remembers 65 536
+/// and defines anew what it has forgotten, so more than that must stay.
+const TASKS: Bound = Bound {
+    at_most: 100_000,
+    after_forgetting: 80_000,
+};
+
+/// How many entries a table has at most, and how many are left when it was full.
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    at_most: usize,
+    after_forgetting: usize,
+}
 
 /// The definitions that samples refer to.
 ///
-/// When a table is full the half that was not used for longest is forgotten. A producer that
-/// keeps using an index keeps it alive; one that forgets on its side and defines anew is fine too.
+/// When a table is full, what was not used for longest is forgotten. A producer that keeps using
+/// an index keeps it alive; one that forgets on its side and defines anew is fine too.
 #[derive(Debug, Default)]
 pub(super) struct Definitions {
     session: Option<Session>,
@@ -33,12 +47,12 @@ impl Definitions {
     }
 
     pub fn add_stack(&mut self, id: StackId, frames: &Arc<[StackFrame]>) {
-        self.stacks.insert(id.0, Arc::clone(frames), MAX_STACKS);
+        self.stacks.insert(id.0, Arc::clone(frames), STACKS);
     }
 
     pub fn add_task(&mut self, task: &TaskDefinition) {
         self.tasks
-            .insert(task.index.0, Arc::new(task.clone()), MAX_TASKS);
+            .insert(task.index.0, Arc::new(task.clone()), TASKS);
     }
 
     /// Notes that a sample referred to these, so that they are kept.
@@ -93,9 +107,9 @@ impl<V> Default for RecentlyUsed<V> {
 }
 
 impl<V> RecentlyUsed<V> {
-    fn insert(&mut self, key: u32, value: V, capacity: usize) {
-        if self.entries.len() >= capacity {
-            self.forget_half();
+    fn insert(&mut self, key: u32, value: V, bound: Bound) {
+        if self.entries.len() >= bound.at_most {
+            self.forget(bound.after_forgetting);
         }
         self.clock += 1;
         self.entries.insert(key, (self.clock, value));
@@ -112,11 +126,14 @@ impl<V> RecentlyUsed<V> {
         self.entries.get(&key).map(|(_, value)| value)
     }
 
-    fn forget_half(&mut self) {
+    /// Forgets what was not used for longest; `keep` entries stay.
+    fn forget(&mut self, keep: usize) {
         let mut uses: Vec<u64> = self.entries.values().map(|(used, _)| *used).collect();
-        let middle = uses.len() / 2;
-        let (_, &mut median, _) = uses.select_nth_unstable(middle);
-        self.entries.retain(|_, (used, _)| *used >= median);
+        let Some(surplus) = uses.len().checked_sub(keep).filter(|surplus| *surplus > 0) else {
+            return;
+        };
+        let (_, &mut newest_to_go, _) = uses.select_nth_unstable(surplus - 1);
+        self.entries.retain(|_, (used, _)| *used > newest_to_go);
     }
 }
 
@@ -127,13 +144,19 @@ mod tests {
     #[test]
     fn a_full_table_keeps_what_is_still_in_use() {
         let mut table = RecentlyUsed::default();
+        let bound = Bound {
+            at_most: 100,
+            after_forgetting: 80,
+        };
         for key in 0..10_000_u32 {
-            table.insert(key, key, 100);
+            table.insert(key, key, bound);
             table.touch(7);
         }
         assert!(table.entries.len() <= 100);
         assert_eq!(table.get(7), Some(&7));
         assert_eq!(table.get(9_999), Some(&9_999));
+        let recent = (9_930..10_000).all(|key| table.get(key).is_some());
+        assert!(recent, "the last ones used are all there");
         assert_eq!(table.get(8), None);
     }
 

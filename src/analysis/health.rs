@@ -142,7 +142,7 @@ impl Health {
 /// mean. No turn counts as shorter than that mean.
 fn with_unseen(seen: &LogHistogram, interval_ns: u64) -> LogHistogram {
     let is_short = |length_ns: u64| f64::from(u8::from(length_ns < interval_ns));
-    let mean_of_short = 2 * seen.reweighed(is_short).quantile(0.25);
+    let mean_of_short = seen.reweighed(is_short).quantile(0.25).saturating_mul(2);
     seen.reweighed(|length_ns| {
         let length_ns = length_ns.max(mean_of_short).max(1);
         (interval_ns as f64 / length_ns as f64).max(1.0)
@@ -213,11 +213,13 @@ mod tests {
     }
 
     #[test]
-    fn time_that_runs_backwards_is_survived() {
+    fn absurd_times_are_survived() {
         let mut health = Health::default();
         health.add_time(200 * S, MS, true);
         health.add_time(80 * S, MS, true);
         assert_eq!(health.summarise(200 * S, MS, 0).busy_permille, 1000);
+        health.add_turn(u64::MAX, u64::MAX - 1);
+        assert_eq!(health.summarise(u64::MAX, u64::MAX, 0).turns.seen, 1);
         health.add_time(u64::MAX, MS, false);
         assert_eq!(health.summarise(u64::MAX, MS, 0).busy_permille, 0);
         assert_eq!(health.summarise(0, MS, 0).worst_by_second_ns.len(), 1);

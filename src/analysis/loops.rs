@@ -65,7 +65,13 @@ impl Loops {
     }
 }
 
-/// True if the sample found the loop's thread stopped by a signal or a debugger.
-pub(super) const fn is_stopped(sample: &LoopSample) -> bool {
-    matches!(sample.os_state, 'T' | 't')
+/// Whether a sample found the target stopped by a signal or a debugger; `None` if it looked at no
+/// thread's state.
+pub(super) fn find_stopped(samples: &[LoopSample]) -> Option<bool> {
+    let mut looked_at = samples
+        .iter()
+        .filter(|sample| sample.os_state != '?')
+        .peekable();
+    looked_at.peek()?;
+    Some(looked_at.any(|sample| matches!(sample.os_state, 'T' | 't')))
 }

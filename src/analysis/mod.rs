@@ -229,7 +229,7 @@ impl Analysis {
         if is_failed {
             return;
         }
-        let is_stopped = sample.loops.iter().any(loops::is_stopped);
+        let is_stopped = loops::find_stopped(&sample.loops);
         self.conditions.observe_stop(at, is_stopped);
         for loop_sample in &sample.loops {
             let (task, stack) = (loop_sample.task, loop_sample.stack);

@@ -59,8 +59,14 @@ impl Pauses {
         self.drop_oldest();
     }
 
-    /// Notes whether a sample found the target stopped.
-    pub fn observe(&mut self, at: u64, is_stopped: bool, tick_ns: u64) {
+    /// Notes whether a sample found the target stopped. If it did not look, a target that was not
+    /// stopped is taken to run on, and one that was stopped to be in either state.
+    pub fn observe(&mut self, at: u64, is_stopped: Option<bool>, tick_ns: u64) {
+        let was_stopped = self.previous.is_some_and(|(_, was_stopped)| was_stopped);
+        if is_stopped.is_none() && was_stopped {
+            return;
+        }
+        let is_stopped = is_stopped.unwrap_or(false);
         let previous = self.previous.replace((at, is_stopped));
         let (from, until, slack) = match (previous, is_stopped) {
             // Found stopped at attach: since when cannot be known, and nothing before counts.
@@ -186,27 +192,47 @@ mod tests {
     fn samples_of_a_stopped_thread_are_a_pause_with_slack() {
         let mut pauses = Pauses::default();
         for (at, stopped) in [(0, false), (10, true), (20, true), (30, false), (40, false)] {
-            pauses.observe(at, stopped, 10);
+            pauses.observe(at, Some(stopped), 10);
         }
         // It was stopped between 0 and 10 and went on between 20 and 30: 10 to 30 long.
         assert_eq!(pauses.running_time(0, 40), (40 - 20, 10));
     }
 
     #[test]
+    fn samples_that_do_not_look_say_nothing_about_a_stop() {
+        let mut pauses = Pauses::default();
+        let looks = [
+            None,
+            None,
+            Some(true),
+            None,
+            Some(true),
+            None,
+            Some(false),
+            None,
+        ];
+        for (stopped, at) in looks.into_iter().zip((0..).step_by(10)) {
+            pauses.observe(at, stopped, 10);
+        }
+        // Stopped between 10 and 20, still at 40, not any more at 60.
+        assert_eq!(pauses.running_time(0, 70), (70 - 35, 15));
+    }
+
+    #[test]
     fn a_named_pause_replaces_what_samples_showed_of_it() {
         let mut pauses = Pauses::default();
         for (at, stopped) in [(0, false), (10, true), (20, true)] {
-            pauses.observe(at, stopped, 10);
+            pauses.observe(at, Some(stopped), 10);
         }
         pauses.add(3, 19, 10);
-        pauses.observe(30, false, 10);
+        pauses.observe(30, Some(false), 10);
         assert_eq!(pauses.running_time(0, 40), (40 - 16, 0));
     }
 
     #[test]
     fn a_target_found_stopped_has_no_past() {
         let mut pauses = Pauses::default();
-        pauses.observe(1000, true, 10);
+        pauses.observe(1000, Some(true), 10);
         assert_eq!(pauses.running_time(200, 1000), (0, 0));
     }
 

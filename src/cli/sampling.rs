@@ -1,6 +1,7 @@
 //! What `watch`, `record` and `top` have in common: sampling a process, or a program that is
 //! started for it.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
@@ -17,11 +18,11 @@ use super::attach::Attached;
 use super::common::Target;
 use super::error::{Error, Exit};
 use crate::python::Python;
-use crate::sampler::session::{SessionSettings, run_session};
+use crate::sampler::session::{Batch, SessionSettings, run_session};
 use crate::sink::escape::escape;
 
-/// Events that may wait between the sampler and whoever consumes them: four seconds at 1 kHz.
-const QUEUE: usize = 4096;
+/// Batches that may wait between the sampler and whoever consumes them: three seconds.
+const QUEUE: usize = 64;
 
 /// Samples per second, unless told otherwise.
 const RATE: u32 = 100;
@@ -123,7 +124,8 @@ impl SamplingArgs {
 /// A process that is sampled by a thread of its own.
 #[derive(Debug)]
 pub struct Sampling {
-    events: Receiver<Event>,
+    batches: Receiver<Batch>,
+    batch: RefCell<std::vec::IntoIter<Event>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     /// The program that was started for it.
@@ -163,13 +165,14 @@ impl Sampling {
     }
 
     fn of(python: Python, settings: SessionSettings, program: Option<Program>) -> Self {
-        let (sender, events) = sync_channel(QUEUE);
+        let (sender, batches) = sync_channel(QUEUE);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let (pid, command) = (python.facts.pid, python.facts.command.clone());
         let thread = std::thread::spawn(move || run_session(python, settings, sender, &stopped));
         Self {
-            events,
+            batches,
+            batch: RefCell::new(Vec::new().into_iter()),
             stop,
             thread: Some(thread),
             _program: program,
@@ -181,10 +184,15 @@ impl Sampling {
     /// Waits for the next event, but not longer than this.
     #[must_use]
     pub fn next(&self, patience: Duration) -> Next {
-        match self.events.recv_timeout(patience) {
-            Ok(event) => Next::Event(event),
-            Err(RecvTimeoutError::Timeout) => Next::Nothing,
-            Err(RecvTimeoutError::Disconnected) => Next::Closed,
+        loop {
+            if let Some(event) = self.batch.borrow_mut().next() {
+                return Next::Event(event);
+            }
+            match self.batches.recv_timeout(patience) {
+                Ok(batch) => *self.batch.borrow_mut() = batch.into_iter(),
+                Err(RecvTimeoutError::Timeout) => return Next::Nothing,
+                Err(RecvTimeoutError::Disconnected) => return Next::Closed,
+            }
         }
     }
 
@@ -198,7 +206,7 @@ impl Drop for Sampling {
     fn drop(&mut self) {
         self.stop();
         // The sampler may wait for room for its last events.
-        while self.events.recv().is_ok() {}
+        while self.batches.recv().is_ok() {}
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -94,7 +94,10 @@ impl Layout {
     /// before tasks can be read.
     #[must_use]
     pub fn wants_asyncio_table(&self) -> bool {
-        matches!(self.tasks, TaskRegistry::Lists)
+        matches!(
+            self.tasks,
+            TaskRegistry::Lists | TaskRegistry::UnpublishedLists
+        )
     }
 
     /// Checks that offsets are aligned and within the objects' plausible sizes, so that readers

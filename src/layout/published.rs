@@ -81,7 +81,10 @@ impl PublishedTable {
         layout.thread.native_id = NativeThreadId::Field(thread("native_thread_id"));
         // 3.13 keeps the running loop directly behind PyThreadState (_PyThreadStateImpl), whose
         // size grew within the 3.13 series. Later versions publish it in `_asyncio`.
-        if !layout.wants_asyncio_table() {
+        if layout.wants_asyncio_table() {
+            layout.tasks = TaskRegistry::UnpublishedLists;
+            layout.running_loop = RunningLoop::Unpublished;
+        } else {
             layout.running_loop = RunningLoop::Field(thread("size"));
             layout.thread.size = thread("size").saturating_add(8);
         }
@@ -186,6 +189,7 @@ impl AsyncioTable {
         layout.task.node = self.entry(6);
         layout.interpreter.asyncio_tasks_head = self.entry(8);
         layout.thread.size = self.entry(12).saturating_add(16);
+        layout.tasks = TaskRegistry::Lists;
         layout.running_loop = RunningLoop::Field(self.entry(10));
         layout.running_task = RunningTask::Field(self.entry(11));
         layout.thread.asyncio_tasks_head = self.entry(12);

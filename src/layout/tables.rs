@@ -109,6 +109,7 @@ pub const V3_8: Layout = Layout {
         compact_data: 72,
     },
     int: IntFormat::ObSize,
+    small_ints_in_array: false,
     tuple_items: 24,
     handle: HandleLayout {
         args: 16,
@@ -287,6 +288,7 @@ pub const V3_11: Layout = Layout {
         ..V3_10.task
     },
     attributes: AttributeStorage::ValuesOrDict,
+    small_ints_in_array: true,
     dict_keys: DictKeysLayout {
         sizes: DictKeySizes::Log2,
         nentries: 24,

@@ -43,6 +43,9 @@ pub struct Layout {
     pub str_: StrLayout,
     /// `PyLongObject`.
     pub int: IntFormat,
+    /// True if the ints from -5 to 256 lie in one array (`small_ints`,
+    /// Include/internal/pycore_global_objects.h).
+    pub small_ints_in_array: bool,
     /// First item of `PyTupleObject`.
     pub tuple_items: u64,
     /// `asyncio.Handle` and `TimerHandle`, whose slots lie in alphabetical order.
@@ -365,6 +368,8 @@ pub enum TaskRegistry {
     /// Doubly linked lists in thread states and interpreters, newest at the end; and, for tasks
     /// that are not C tasks, the WeakSet and set as before.
     Lists,
+    /// In such lists too, but `_asyncio`, which publishes where, is not loaded yet.
+    UnpublishedLists,
 }
 
 /// How a thread's running loop is recorded.
@@ -377,6 +382,8 @@ pub enum RunningLoop {
     Dict,
     /// A pointer at this offset of the thread.
     Field(u64),
+    /// In the thread, but `_asyncio`, which publishes where, is not loaded yet: no loop runs.
+    Unpublished,
 }
 
 /// How a loop's running task is recorded.

@@ -21,3 +21,8 @@ pub const TIMER_COUNT: u64 = 528;
 /// `time` of `uv_loop_t`, 64 bits, milliseconds: set after each poll, and by whatever asks the
 /// loop for the time.
 pub const TIME: u64 = 544;
+/// `internal_fields` of `uv_loop_t`: a pointer.
+pub const INTERNAL_FIELDS: u64 = 40;
+/// `loop_metrics.metrics.loop_count` of those, 64 bits: counts the turns (libuv 1.45 and later;
+/// 0 before, unless idle time is measured).
+pub const LOOP_COUNT: u64 = 8;

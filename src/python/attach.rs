@@ -10,7 +10,7 @@ use crate::layout::published::{ASYNCIO_TABLE_SIZE, AsyncioTable, PublishedTable,
 use crate::layout::{Layout, LayoutError, PythonVersion};
 use crate::target::elf::{ElfImage, Placed};
 use crate::target::maps::{self, Mapping};
-use crate::target::memory::{LiveMemory, MemoryError, MemoryView, MemoryViewExt};
+use crate::target::memory::{AnyMemory, LiveMemory, MemoryError, MemoryView, MemoryViewExt};
 use crate::target::process::{ProcessError, ProcessFacts};
 
 /// Why a process could not be attached to.
@@ -54,16 +54,28 @@ pub struct Python {
     /// The process.
     pub facts: ProcessFacts,
     /// Its memory.
-    pub memory: LiveMemory,
+    pub memory: AnyMemory,
     /// What its bytes mean.
     pub layout: Layout,
     /// True if `_asyncio` publishes its offsets and they were found: 3.14 and later, once asyncio
     /// is imported.
     pub has_asyncio_table: bool,
+    /// Where its interpreter was found.
+    pub anchors: Anchors,
+}
+
+/// Where to begin in a process's memory: what its files tell of its interpreter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Anchors {
     /// `_PyRuntime`; null when only an interpreter could be found.
     pub runtime: RemoteAddr,
-    /// The main interpreter, when `_PyRuntime` could not be found.
-    fallback_interpreter: RemoteAddr,
+    /// The main interpreter, when `_PyRuntime` could not be found; else null.
+    pub interpreter: RemoteAddr,
+    /// Its version, as far as known; not needed where `_PyRuntime` itself tells it (3.13 and
+    /// later).
+    pub version: Option<PythonVersion>,
+    /// The table of offsets that `_asyncio` publishes (3.14 and later); null when there is none.
+    pub asyncio_table: RemoteAddr,
 }
 
 impl Python {
@@ -83,15 +95,30 @@ impl Python {
         check_readable(&memory, &mappings)?;
         refuse_by_name(&facts, &mappings)?;
         let files = first_mappings(&facts, &mappings);
-        let found = find_runtime(&memory, &files)
-            .or_else(|| find_with_py_spy(&memory))
+        let anchors = find_anchors(&memory, &files)
+            .or_else(|| find_with_py_spy(&memory, &files))
             .ok_or_else(|| AttachError::NotPython {
                 pid,
                 exe: facts.exe.display().to_string(),
             })?;
-        let mut layout = found.layout(&memory).map_err(|error| explain(pid, &error))?;
+        Self::open(facts, Box::new(memory), anchors)
+    }
+
+    /// Takes the interpreter for one that lies at these places of a memory: chooses and checks
+    /// the layout.
+    ///
+    /// # Errors
+    /// Each variant of [`AttachError`] but [`AttachError::NotPython`].
+    pub fn open(
+        facts: ProcessFacts,
+        memory: AnyMemory,
+        anchors: Anchors,
+    ) -> Result<Self, AttachError> {
+        let pid = facts.pid;
+        let found = anchors.layout(&memory);
+        let mut layout = found.map_err(|error| explain(pid, &error))?;
         let table = if layout.wants_asyncio_table() {
-            find_asyncio_table(&memory, &files)
+            read_asyncio_table(&memory, anchors.asyncio_table)
         } else {
             None
         };
@@ -105,8 +132,7 @@ impl Python {
             memory,
             layout,
             has_asyncio_table: table.is_some(),
-            runtime: RemoteAddr(found.runtime.map_or(0, |placed| placed.addr)),
-            fallback_interpreter: found.interpreter,
+            anchors,
         };
         python.validate()?;
         Ok(python)
@@ -117,10 +143,10 @@ impl Python {
     /// # Errors
     /// As [`MemoryView::read`].
     pub fn interpreters_head(&self, view: &dyn MemoryView) -> Result<RemoteAddr, MemoryError> {
-        if self.runtime.is_null() {
-            return Ok(self.fallback_interpreter);
+        if self.anchors.runtime.is_null() {
+            return Ok(self.anchors.interpreter);
         }
-        view.read_ptr(self.runtime.offset(self.layout.runtime.interpreters_head))
+        view.read_ptr(self.anchors.runtime.offset(self.layout.runtime.interpreters_head))
     }
 
     /// Reads back what must be true of any interpreter: the modules are a dict, and `sys` says
@@ -260,42 +286,33 @@ fn rank(facts: &ProcessFacts, path: &Path) -> Option<u8> {
     }
 }
 
-/// What the files of the target tell of its interpreter.
-struct Found {
-    runtime: Option<Placed>,
-    interpreter: RemoteAddr,
-    version: Option<PythonVersion>,
-}
-
-impl Found {
-    fn layout(&self, memory: &LiveMemory) -> Result<Layout, LayoutError> {
-        if let Some(runtime) = self.runtime {
-            let mut bytes = [0; TABLE_SIZE];
-            let read = memory.read(RemoteAddr(runtime.addr), &mut bytes);
-            if read.is_ok()
-                && let Some(table) = PublishedTable::parse(bytes)
-            {
-                return Layout::from_published(&table);
-            }
+impl Anchors {
+    fn layout(&self, memory: &dyn MemoryView) -> Result<Layout, LayoutError> {
+        let mut bytes = [0; TABLE_SIZE];
+        if !self.runtime.is_null()
+            && memory.read(self.runtime, &mut bytes).is_ok()
+            && let Some(table) = PublishedTable::parse(bytes)
+        {
+            return Layout::from_published(&table);
         }
         let unknown = PythonVersion::new(0, 0, 0);
         Layout::from_version(self.version.unwrap_or(unknown))
     }
 }
 
-fn find_runtime(memory: &LiveMemory, files: &[&Mapping]) -> Option<Found> {
+fn find_anchors(memory: &LiveMemory, files: &[&Mapping]) -> Option<Anchors> {
     for mapping in files {
         let Some(elf) = open_elf(memory.pid(), mapping) else {
             continue;
         };
         let section = elf.section(".PyRuntime");
         if let Some(runtime) = section
-            && publishes_table(memory, runtime)
+            && publishes_table(memory, RemoteAddr(runtime.addr))
         {
-            return Some(Found {
-                runtime: Some(runtime),
-                interpreter: RemoteAddr::NULL,
-                version: None,
+            return Some(Anchors {
+                runtime: RemoteAddr(runtime.addr),
+                asyncio_table: find_asyncio_table(memory, files),
+                ..Anchors::default()
             });
         }
         let [symbol, version] = elf.dynamic_symbols(["_PyRuntime", "Py_Version"]);
@@ -310,17 +327,17 @@ fn find_runtime(memory: &LiveMemory, files: &[&Mapping]) -> Option<Found> {
         if version.is_none() {
             continue;
         }
-        return Some(Found {
-            runtime: Some(runtime),
-            interpreter: RemoteAddr::NULL,
+        return Some(Anchors {
+            runtime: RemoteAddr(runtime.addr),
             version,
+            ..Anchors::default()
         });
     }
     None
 }
 
-fn publishes_table(memory: &LiveMemory, runtime: Placed) -> bool {
-    let cookie = memory.read_array::<8>(RemoteAddr(runtime.addr));
+fn publishes_table(memory: &LiveMemory, runtime: RemoteAddr) -> bool {
+    let cookie = memory.read_array::<8>(runtime);
     cookie == Ok(crate::layout::published::COOKIE)
 }
 
@@ -345,7 +362,7 @@ fn version_by_size(runtime: Option<Placed>) -> Option<PythonVersion> {
 
 /// The py-spy library knows odd builds: stripped, embedded, without symbols. It is slow, so it
 /// is asked only when our own way has found nothing.
-fn find_with_py_spy(memory: &LiveMemory) -> Option<Found> {
+fn find_with_py_spy(memory: &LiveMemory, files: &[&Mapping]) -> Option<Anchors> {
     use py_spy::python_process_info::{PythonProcessInfo, PythonProcessLayout, get_python_version};
     let process = remoteprocess::Process::new(memory.pid()).ok()?;
     let info = PythonProcessInfo::new(&process).ok()?;
@@ -355,31 +372,34 @@ fn find_with_py_spy(memory: &LiveMemory) -> Option<Found> {
         u8::try_from(version.minor).ok()?,
         u8::try_from(version.patch).ok()?,
     );
-    let runtime = info.get_symbol("_PyRuntime").map(|addr| Placed {
-        addr: *addr,
-        size: 0,
-    });
-    let config = py_spy::Config::default();
-    let interpreter = match runtime {
-        Some(_) => RemoteAddr::NULL,
-        None => {
-            let layout = PythonProcessLayout::new(&info, &process, &version, &config).ok()?;
-            RemoteAddr(layout.interpreter_address as u64)
-        }
-    };
-    Some(Found {
-        runtime,
-        interpreter,
+    let mut anchors = Anchors {
         version: Some(known),
-    })
+        ..Anchors::default()
+    };
+    if let Some(runtime) = info.get_symbol("_PyRuntime") {
+        anchors.runtime = RemoteAddr(*runtime);
+        anchors.asyncio_table = find_asyncio_table(memory, files);
+    } else {
+        let config = py_spy::Config::default();
+        let layout = PythonProcessLayout::new(&info, &process, &version, &config).ok()?;
+        anchors.interpreter = RemoteAddr(layout.interpreter_address as u64);
+    }
+    Some(anchors)
 }
 
-fn find_asyncio_table(memory: &LiveMemory, files: &[&Mapping]) -> Option<AsyncioTable> {
-    files.iter().find_map(|mapping| {
+/// Where `_asyncio` publishes its table; null when it does not, or is not loaded.
+fn find_asyncio_table(memory: &LiveMemory, files: &[&Mapping]) -> RemoteAddr {
+    let found = files.iter().find_map(|mapping| {
         let section = open_elf(memory.pid(), mapping)?.section(".AsyncioDebug")?;
-        let bytes = memory.read_array::<ASYNCIO_TABLE_SIZE>(RemoteAddr(section.addr));
-        AsyncioTable::parse(bytes.ok()?)
-    })
+        Some(RemoteAddr(section.addr))
+    });
+    found.unwrap_or(RemoteAddr::NULL)
+}
+
+fn read_asyncio_table(memory: &dyn MemoryView, addr: RemoteAddr) -> Option<AsyncioTable> {
+    let mut bytes = [0; ASYNCIO_TABLE_SIZE];
+    memory.read(addr, &mut bytes).ok()?;
+    AsyncioTable::parse(bytes)
 }
 
 #[cfg(test)]

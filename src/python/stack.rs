@@ -12,6 +12,9 @@ use crate::layout::{FrameEntry, Layout};
 use crate::target::gather::{Gather, Wanted};
 use crate::target::memory::{MemoryError, MemoryView, MemoryViewExt, ProcessMemory, piece};
 
+/// How many stacks are remembered.
+const MAX_RECENT: usize = 32;
+
 /// Frames this close to each other are read as one range: a KiB costs about as much as a range.
 const NEAR: u64 = 1024;
 
@@ -29,6 +32,9 @@ pub struct StackReader {
     second: Plan,
     chain: FrameChain,
     previous_chain: Vec<RawFrame>,
+    /// Stacks that were proven lately, the last one first: memory is reused, so a thread often
+    /// stands again where it stood before.
+    recent: Vec<Vec<RawFrame>>,
 }
 
 /// The parts of one pass in a batch.
@@ -78,6 +84,7 @@ impl StackReader {
             second: Plan::default(),
             chain: FrameChain::default(),
             previous_chain: Vec::new(),
+            recent: Vec::new(),
         }
     }
 
@@ -161,8 +168,11 @@ impl StackReader {
         wanted_too: &mut dyn FnMut(&[RawFrame], &mut Gather),
     ) -> Result<(), MemoryError> {
         let mut stable: Vec<RawFrame> = Vec::new();
+        let mut before: Vec<RawFrame> = Vec::new();
         for attempt in 0..attempts {
-            self.walk(memory, layout, gather)?;
+            if attempt > 0 || !self.guess(layout, gather) {
+                self.walk(memory, layout, gather)?;
+            }
             gather.clear();
             self.plan_first(layout, gather);
             wanted_too(&self.previous_chain, gather);
@@ -171,17 +181,50 @@ impl StackReader {
             let walked = std::mem::take(&mut self.previous_chain);
             if self.predicted.len() <= MAX_PROVEN && self.take(layout, gather) {
                 self.previous_chain = walked;
+                self.remember();
                 return Ok(());
             }
-            if attempt > 0 {
-                stable = longest(stable, common_outer(&walked, &self.chain.frames));
-            }
-            self.chain.frames.clone_from(&walked);
+            stable = longest(stable, common_outer(&walked, &before));
+            before.clone_from(&walked);
             self.previous_chain = walked;
         }
         self.chain.frames = stable;
         self.chain.proven = false;
         Ok(())
+    }
+
+    /// Predicts a stack that was proven lately with the same innermost frame; false if there is
+    /// none, or the last batch does not say where the thread stands.
+    fn guess(&mut self, layout: &Layout, gather: &Gather) -> bool {
+        let Some(entry) = self.second.innermost(layout, gather, self.cframe) else {
+            return false;
+        };
+        let known = self
+            .recent
+            .iter()
+            .position(|frames| frames.first().is_some_and(|frame| frame.addr == entry));
+        let Some(at) = known else {
+            return false;
+        };
+        let frames = self.recent.remove(at);
+        self.predicted.clear();
+        self.predicted.extend(frames.iter().map(|frame| frame.addr));
+        self.previous_chain.clone_from(&frames);
+        self.recent.insert(0, frames);
+        true
+    }
+
+    fn remember(&mut self) {
+        let mut frames = if self.recent.len() < MAX_RECENT {
+            Vec::new()
+        } else {
+            self.recent.pop().unwrap_or_default()
+        };
+        frames.clone_from(&self.chain.frames);
+        let entry = frames.first().map(|frame| frame.addr);
+        self.recent
+            .retain(|known| known.first().map(|frame| frame.addr) != entry);
+        self.recent.insert(0, frames);
     }
 
     /// Follows the chain frame by frame, with what the last batch has already read, and makes it

@@ -157,7 +157,9 @@ fn decode_thread(objects: Objects<'_>, addr: RemoteAddr, fields: Fields<'_>) -> 
         dict: fields.ptr(layout.thread.dict),
         running_loop: match layout.running_loop {
             RunningLoop::Field(offset) => fields.ptr(offset),
-            RunningLoop::Dict | RunningLoop::DictHolder => RemoteAddr::NULL,
+            RunningLoop::Dict | RunningLoop::DictHolder | RunningLoop::Unpublished => {
+                RemoteAddr::NULL
+            }
         },
         running_task: match layout.running_task {
             RunningTask::Field(offset) => fields.ptr(offset),

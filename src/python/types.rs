@@ -1,5 +1,6 @@
 //! Telling what kind of object lies at an address.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use asyncspy_model::RemoteAddr;
@@ -139,13 +140,10 @@ impl TypeCache {
         objects: Objects<'_>,
         class: RemoteAddr,
     ) -> Result<&TypeInfo, MemoryError> {
-        if !self.types.contains_key(&class) {
-            let info = read_type(objects, class)?;
-            self.types.insert(class, info);
+        match self.types.entry(class) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(free) => Ok(free.insert(read_type(objects, class)?)),
         }
-        self.types
-            .get(&class)
-            .ok_or(MemoryError::implausible(class, "a type"))
     }
 }
 

@@ -46,7 +46,7 @@ pub fn find_running_loops(
         layout: &python.layout,
     };
     let head = python.interpreters_head(&image)?;
-    let (interpreters, _) = read_interpreters(objects, python.runtime, head)?;
+    let (interpreters, _) = read_interpreters(objects, python.anchors.runtime, head)?;
     let ids = ThreadIds::read(python.facts.pid);
     let mut found = Vec::new();
     for interpreter in interpreters {

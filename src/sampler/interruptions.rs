@@ -45,8 +45,8 @@ impl InterruptionWatch {
         self.stopped.is_some()
     }
 
-    /// Takes notice of a thread's scheduling state; `?` tells nothing. An interruption that is
-    /// over is added to `events`.
+    /// Takes notice of a thread's scheduling state; `?` tells nothing. An interruption is
+    /// added to `events` as long as it grows, each time from its beginning.
     pub fn observe(&mut self, state: char, now_ns: u64, events: &mut Vec<Event>) {
         let reason = match state {
             '?' => return,
@@ -56,17 +56,13 @@ impl InterruptionWatch {
         };
         match (reason, self.stopped) {
             (Some(reason), None) => self.stopped = Some((reason, self.last_running_ns)),
-            (None, Some((reason, from))) => {
+            (None, Some(stopped)) => {
                 self.stopped = None;
                 self.last_running_ns = now_ns;
-                events.push(Event::Interruption {
-                    reason,
-                    from_monotonic_ns: from,
-                    until_monotonic_ns: now_ns,
-                });
+                tell(stopped, now_ns, events);
             }
             (None, None) => self.last_running_ns = now_ns,
-            (Some(_), Some(_)) => {}
+            (Some(_), Some(stopped)) => tell(stopped, now_ns, events),
         }
     }
 
@@ -101,6 +97,14 @@ impl InterruptionWatch {
     }
 }
 
+fn tell((reason, from): (Interruption, u64), now_ns: u64, events: &mut Vec<Event>) {
+    events.push(Event::Interruption {
+        reason,
+        from_monotonic_ns: from,
+        until_monotonic_ns: now_ns,
+    });
+}
+
 /// `cgroup.events` of the target's cgroup (Documentation/admin-guide/cgroup-v2.rst).
 fn freezer_path(pid: i32) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
@@ -126,14 +130,14 @@ mod tests {
         watch.observe('?', 250, &mut events);
         watch.observe('T', 300, &mut events);
         watch.observe('t', 400, &mut events);
-        assert!(watch.is_stopped() && events.is_empty());
+        assert!(watch.is_stopped());
         watch.observe('R', 500, &mut events);
-        let expected = Event::Interruption {
+        let until = |until_monotonic_ns| Event::Interruption {
             reason: Interruption::Stopped,
             from_monotonic_ns: 200,
-            until_monotonic_ns: 500,
+            until_monotonic_ns,
         };
-        assert_eq!(events, [expected]);
+        assert_eq!(events, [until(400), until(500)]);
         assert!(!watch.is_stopped());
     }
 }

@@ -57,6 +57,8 @@ pub struct LoopReads {
     numbers: [RemoteAddr; 4],
     wanted_locals: Option<Wanted>,
     wanted_numbers: [Option<Wanted>; 4],
+    small_ints: SmallInts,
+    again: Gather,
 }
 
 /// The code of `_run_once` and where its locals are.
@@ -152,30 +154,38 @@ impl LoopReads {
         &mut self,
         memory: &dyn ProcessMemory,
         layout: &Layout,
-        gather: &mut Gather,
+        gather: &Gather,
         frame: &RawFrame,
     ) -> Result<TurnReading, MemoryError> {
         let planned = self.frame == frame.addr && self.wanted_locals.is_some();
-        if !planned {
-            self.read_locals_again(memory, layout, gather, frame)?;
+        let mut pointers = self.read_pointers(layout, gather);
+        if planned && !self.numbers_moved(&pointers) {
+            return Ok(self.decode(layout, gather, &pointers));
         }
-        let mut reading = self.read_pointers(layout, gather);
-        if self.wanted_numbers_moved(&reading) {
-            self.numbers = reading.numbers;
-            self.read_locals_again(memory, layout, gather, frame)?;
-            reading = self.read_pointers(layout, gather);
+        // What else the batch holds is still wanted, so this is another one.
+        let mut again = std::mem::take(&mut self.again);
+        if planned {
+            self.numbers = pointers.numbers;
         }
-        Ok(self.decode(layout, gather, &reading))
+        self.frame = frame.addr;
+        self.read_again(memory, layout, &mut again)?;
+        pointers = self.read_pointers(layout, &again);
+        if self.numbers_moved(&pointers) {
+            self.numbers = pointers.numbers;
+            self.read_again(memory, layout, &mut again)?;
+            pointers = self.read_pointers(layout, &again);
+        }
+        let reading = self.decode(layout, &again, &pointers);
+        self.again = again;
+        Ok(reading)
     }
 
-    fn read_locals_again(
+    fn read_again(
         &mut self,
         memory: &dyn ProcessMemory,
         layout: &Layout,
         gather: &mut Gather,
-        frame: &RawFrame,
     ) -> Result<(), MemoryError> {
-        self.frame = frame.addr;
         gather.clear();
         self.plan(layout, gather);
         gather.run(memory)
@@ -203,11 +213,14 @@ impl LoopReads {
         pointers
     }
 
-    fn wanted_numbers_moved(&self, pointers: &Pointers) -> bool {
-        let moved = |(now, before): (&RemoteAddr, &RemoteAddr)| {
-            !now.is_null() && now.0 & 3 == 0 && now != before
+    /// True if a number is where nothing was read, and its address alone does not tell it.
+    fn numbers_moved(&self, pointers: &Pointers) -> bool {
+        let moved = |(at, now): (usize, &RemoteAddr)| {
+            let is_object = !now.is_null() && now.0 & 3 == 0;
+            let is_small = at >= Local::Index as usize && self.small_ints.value(*now).is_some();
+            is_object && !is_small && *now != self.numbers[at]
         };
-        pointers.numbers.iter().zip(&self.numbers).any(moved)
+        pointers.numbers.iter().enumerate().any(moved)
     }
 
     fn decode(&mut self, layout: &Layout, gather: &Gather, pointers: &Pointers) -> TurnReading {
@@ -221,25 +234,77 @@ impl LoopReads {
             let value = f64::from_bits(bytes(local)?.u64(16));
             (value.is_finite() && value > 0.0).then_some(value)
         };
+        let small_ints = self.small_ints;
         let count = |local: Local| {
             let pointer = pointers.numbers[local as usize];
             if layout.frame.tagged && pointer.0 & 3 == 3 {
                 return u32::try_from(pointer.0 >> 2).ok();
             }
+            if let Some(value) = small_ints.value(pointer) {
+                return Some(value);
+            }
+            // Where it was read is where it was predicted, which may be elsewhere.
+            if pointer != self.numbers[local as usize] {
+                return None;
+            }
             small_int(layout, bytes(local)?)
         };
+
         let reading = TurnReading {
             polled_at: seconds(Local::PolledAt),
             callback_began: seconds(Local::CallbackBegan),
             handle: pointers.handle,
             callback: count(Local::Index).zip(count(Local::Total)),
         };
+        if let Some((index, _)) = reading.callback {
+            let at = pointers.numbers[Local::Index as usize];
+            self.small_ints.learn(layout, at, index);
+        }
         for (known, now) in self.numbers.iter_mut().zip(pointers.numbers) {
             if now.0 & 3 == 0 && !now.is_null() {
                 *known = now;
             }
         }
         reading
+    }
+}
+
+/// The ints up to 256, which exist once each and lie one behind the other in versions that keep
+/// them in one array: their address tells their value.
+#[derive(Clone, Copy, Debug, Default)]
+struct SmallInts {
+    zero: RemoteAddr,
+    /// Sightings that agree on it.
+    sightings: u32,
+}
+
+impl SmallInts {
+    /// `sizeof(PyLongObject)` with its padding.
+    const SIZE: u64 = 32;
+    const COUNT: u64 = 257;
+    /// So many different numbers must agree before an address is trusted.
+    const ENOUGH: u32 = 3;
+
+    fn learn(&mut self, layout: &Layout, addr: RemoteAddr, value: u32) {
+        if !layout.small_ints_in_array || u64::from(value) >= Self::COUNT || addr.0 & 3 != 0 {
+            return;
+        }
+        let zero = addr.before(u64::from(value) * Self::SIZE);
+        if zero == self.zero {
+            self.sightings = self.sightings.saturating_add(1);
+        } else {
+            *self = Self { zero, sightings: 1 };
+        }
+    }
+
+    fn value(&self, addr: RemoteAddr) -> Option<u32> {
+        if self.sightings < Self::ENOUGH {
+            return None;
+        }
+        let distance = addr.0.wrapping_sub(self.zero.0);
+        let value = distance / Self::SIZE;
+        let is_small = distance.is_multiple_of(Self::SIZE) && value < Self::COUNT;
+        is_small.then_some(u32::try_from(value).ok()?)
     }
 }
 

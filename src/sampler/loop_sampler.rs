@@ -20,14 +20,27 @@ use crate::python::Python;
 use crate::python::frame::{Owner, RawFrame};
 use crate::python::object::Objects;
 use crate::python::stack::StackReader;
-use crate::target::gather::{Gather, Wanted};
-use crate::target::memory::{Fields, MemoryError, MemoryViewExt};
+use crate::target::gather::{Gather, Gathered, Wanted};
+use crate::target::memory::{Fields, MemoryError, MemoryView, MemoryViewExt};
 
 /// How often a stack that moves is tried within one tick.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: usize = 8;
 
 /// The queues of a loop change slowly compared with ticks: how often they are looked at.
 const LOAD_EVERY_NS: u64 = 50_000_000;
+
+/// The same while the loop idles.
+const IDLE_LOAD_EVERY_NS: u64 = 250_000_000;
+
+/// Bytes of a dict object, and where its keys are.
+const DICT_SIZE: usize = 48;
+const DICT_KEYS: u64 = 32;
+
+/// Bytes of the keys of a dict with up to eight slots, in any version.
+const KEYS_SIZE: usize = 256;
+
+/// Bytes that tell names apart.
+const NAME_HEAD: usize = 64;
 
 /// While one callback goes on, the thread's scheduling state is read at each tick of so many.
 const STATE_EVERY: u32 = 4;
@@ -66,6 +79,9 @@ pub struct LoopSampler {
     same_turn_ticks: u32,
     last_identity: u64,
     watches_state: bool,
+    /// The task that ran last, and where the dict of running tasks had its keys.
+    last_task: RemoteAddr,
+    current_keys: RemoteAddr,
     load: LoopLoad,
     load_at_ns: u64,
 }
@@ -75,6 +91,7 @@ pub struct LoopSampler {
 struct Extra {
     context_version: Option<Wanted>,
     uv_time: Option<Wanted>,
+    uv_count: Option<Wanted>,
 }
 
 /// The task whose step runs, as long as nothing says that it has changed.
@@ -91,6 +108,7 @@ struct OpaqueTurn {
     what: u64,
     context_version: u64,
     uv_time: u64,
+    uv_count: u64,
 }
 
 impl LoopSampler {
@@ -111,6 +129,8 @@ impl LoopSampler {
             same_turn_ticks: 0,
             last_identity: 0,
             watches_state: false,
+            last_task: RemoteAddr::NULL,
+            current_keys: RemoteAddr::NULL,
             load: LoopLoad::default(),
             load_at_ns: 0,
             found,
@@ -151,7 +171,7 @@ impl LoopSampler {
     /// # Errors
     /// [`MemoryError::Gone`] and [`MemoryError::Denied`] only.
     pub fn sample(&mut self, shared: &mut Shared<'_>) -> Result<LoopSample, MemoryError> {
-        self.read_stack(shared.python)?;
+        self.read_stack(shared.python, shared.tasks)?;
         let reading = self.read_turn(shared)?;
         let mut sample = LoopSample {
             loop_id: LoopId(self.found.facts.addr),
@@ -197,21 +217,33 @@ impl LoopSampler {
         Ok(sample)
     }
 
-    fn read_stack(&mut self, python: &Python) -> Result<(), MemoryError> {
+    fn read_stack(&mut self, python: &Python, tasks: &TaskTable) -> Result<(), MemoryError> {
         let (layout, memory) = (&python.layout, &python.memory);
         let (stack, reads, gather) = (&mut self.stack, &mut self.reads, &mut self.gather);
-        let (found, wanted) = (&self.found, &mut self.wanted);
+        let mut plan = ExtraPlan {
+            python,
+            found: &self.found,
+            tasks,
+            task: self.last_task,
+            current_keys: self.current_keys,
+        };
         gather.clear();
         stack.plan_first(layout, gather);
-        *wanted = Extra::plan(python, found, gather);
+        self.wanted = Extra::plan(&plan, gather);
         reads.plan(layout, gather);
         stack.plan_second(layout, gather);
         gather.run(memory)?;
         if stack.take(layout, gather) {
             return Ok(());
         }
+        // The task may be another one; the batch has seen which.
+        let view = Gathered::new(gather, memory);
+        if let Some(task) = task_address(python, &self.found, &view) {
+            plan.task = task;
+        }
+        let wanted = &mut self.wanted;
         stack.follow(memory, layout, gather, ATTEMPTS, &mut |frames, gather| {
-            *wanted = Extra::plan(python, found, gather);
+            *wanted = Extra::plan(&plan, gather);
             reads.plan_for(layout, frames, gather);
         })
     }
@@ -233,7 +265,7 @@ impl LoopSampler {
         let frame = frames[at];
         let reading =
             self.reads
-                .take(&python.memory, &python.layout, &mut self.gather, &frame)?;
+                .take(&python.memory, &python.layout, &self.gather, &frame)?;
         Ok(Some((at, reading)))
     }
 
@@ -304,16 +336,16 @@ impl LoopSampler {
             .map_or(frames.len(), |(at, _)| at + 1)
     }
 
-    /// Two looks are at the same callback if the same runs, and no context was entered or left
-    /// in between or, of uvloop, the loop has not polled.
+    /// uvloop counts its turns. Of others, two looks are at the same callback if the same runs,
+    /// and no context was entered or left in between.
     fn opaque_turn(&mut self, now_ns: u64, inner: usize) -> Turn {
         let frames = &self.stack.chain().frames[..inner];
         let mut hasher = FxHasher::default();
-        let coroutines = frames.iter().filter_map(|frame| match frame.owner {
+        let mut coroutines = frames.iter().filter_map(|frame| match frame.owner {
             Owner::Generator(generator) => Some(generator),
             _ => None,
         });
-        coroutines.last().hash(&mut hasher);
+        coroutines.next_back().hash(&mut hasher);
         let outermost = frames.last();
         outermost
             .map(|frame| (frame.addr, frame.code))
@@ -324,18 +356,23 @@ impl LoopSampler {
         };
         self.wanted.resolve(&self.gather, &mut turn);
         let before = self.opaque;
-        let unmoved = turn.context_version == before.context_version
-            || (turn.uv_time != 0 && turn.uv_time == before.uv_time);
-        // Without a frame there is nothing to tell one moment from the next.
-        let same = outermost.is_some() && turn.what == before.what && unmoved;
+        let same = if turn.uv_count != 0 {
+            turn.uv_count == before.uv_count
+        } else {
+            let unmoved = turn.context_version == before.context_version
+                || (turn.uv_time != 0 && turn.uv_time == before.uv_time);
+            // Without a frame there is nothing to tell one moment from the next.
+            outermost.is_some() && turn.what == before.what && unmoved
+        };
         turn.identity = if same { before.identity } else { now_ns };
+        let handle = turn.what ^ turn.context_version.rotate_left(32);
         self.opaque = turn;
         Turn {
             identity: turn.identity,
             began_monotonic_ns: None,
             callback_began_monotonic_ns: None,
             callback: None,
-            handle: outermost.map_or(RemoteAddr::NULL, |frame| frame.addr),
+            handle: RemoteAddr(handle),
         }
     }
 
@@ -400,10 +437,23 @@ impl LoopSampler {
         if self.step.key == key && self.step.task.is_some() {
             return self.step.task;
         }
-        let objects = objects(shared.python);
-        let task = self.task_address(shared.python).and_then(|task| {
+        let python = shared.python;
+        let view = Gathered::new(&self.gather, &python.memory);
+        let objects = Objects {
+            view: &view,
+            layout: &python.layout,
+        };
+        let address = task_address(python, &self.found, &view);
+        self.last_task = address.unwrap_or(RemoteAddr::NULL);
+        if python.layout.running_task == RunningTask::CurrentTasks {
+            let keys = self.found.current_tasks.offset(DICT_KEYS);
+            self.current_keys = view.read_ptr(keys).unwrap_or(RemoteAddr::NULL);
+        }
+        let task = address.and_then(|task| {
             let (caches, events) = (&mut *shared.caches, &mut *shared.events);
-            shared.tasks.resolve(objects, caches, task, coro, events)
+            shared
+                .tasks
+                .resolve(&python.memory, objects, caches, task, coro, events)
         });
         let task = task.or_else(|| {
             // It has gone on, or is stepped by hand: the function is what is known for sure.
@@ -415,26 +465,12 @@ impl LoopSampler {
         task
     }
 
-    fn task_address(&self, python: &Python) -> Option<RemoteAddr> {
-        let objects = objects(python);
-        match python.layout.running_task {
-            RunningTask::Field(offset) => {
-                let field = self.found.thread.addr.offset(offset);
-                objects.view.read_ptr(field).ok()
-            }
-            RunningTask::CurrentTasks => {
-                let running = objects.dict_items(self.found.current_tasks).ok()?;
-                let of_loop = running
-                    .into_iter()
-                    .find(|(loop_addr, _)| *loop_addr == self.found.facts.addr);
-                of_loop.map(|(_, task)| task)
-            }
-        }
-        .filter(|task| !task.is_null())
-    }
-
     fn fill_load(&mut self, shared: &Shared<'_>, sample: &mut LoopSample) {
-        if shared.now_ns.saturating_sub(self.load_at_ns) >= LOAD_EVERY_NS {
+        let every = match sample.activity {
+            LoopActivity::Idle => IDLE_LOAD_EVERY_NS,
+            _ => LOAD_EVERY_NS,
+        };
+        if shared.now_ns.saturating_sub(self.load_at_ns) >= every {
             let shift = shared.python.facts.monotonic_shift_ns;
             let target_ns = shared.now_ns.saturating_add_signed(shift);
             #[expect(clippy::cast_precision_loss, reason = "a loop's clock is a float too")]
@@ -449,17 +485,48 @@ impl LoopSampler {
     }
 }
 
+/// What is known of the running task before it is read.
+struct ExtraPlan<'a> {
+    python: &'a Python,
+    found: &'a RunningLoopFound,
+    tasks: &'a TaskTable,
+    /// The task that ran last.
+    task: RemoteAddr,
+    /// Keys of the dict of running tasks.
+    current_keys: RemoteAddr,
+}
+
 impl Extra {
-    fn plan(python: &Python, found: &RunningLoopFound, gather: &mut Gather) -> Self {
-        if found.facts.kind == LoopKind::Asyncio {
-            return Self::default();
+    fn plan(plan: &ExtraPlan<'_>, gather: &mut Gather) -> Self {
+        let (python, found) = (plan.python, plan.found);
+        let layout = &python.layout;
+        let mut extra = Self::default();
+        match layout.running_task {
+            RunningTask::Field(offset) => {
+                gather.want(found.thread.addr.offset(offset), 8);
+            }
+            RunningTask::CurrentTasks if !plan.current_keys.is_null() => {
+                gather.want(found.current_tasks, DICT_SIZE);
+                gather.want(plan.current_keys, KEYS_SIZE);
+            }
+            RunningTask::CurrentTasks => {}
         }
-        let version = python.layout.thread.context_version;
-        let uv_loop = found.facts.queues.uv_loop;
-        Self {
-            context_version: Some(gather.want(found.thread.addr.offset(version), 8)),
-            uv_time: (!uv_loop.is_null()).then(|| gather.want(uv_loop.offset(uvloop::TIME), 8)),
+        if !plan.task.is_null() {
+            gather.want(plan.task, layout.task.size as usize);
+            if let Some(name) = plan.tasks.name_of(plan.task) {
+                gather.want(name, NAME_HEAD);
+            }
         }
+        if found.facts.kind != LoopKind::Asyncio {
+            let version = layout.thread.context_version;
+            extra.context_version = Some(gather.want(found.thread.addr.offset(version), 8));
+            let queues = &found.facts.queues;
+            if !queues.uv_loop.is_null() {
+                extra.uv_time = Some(gather.want(queues.uv_loop.offset(uvloop::TIME), 8));
+                extra.uv_count = Some(gather.want(queues.uv_count, 8));
+            }
+        }
+        extra
     }
 
     fn resolve(&self, gather: &Gather, turn: &mut OpaqueTurn) {
@@ -469,7 +536,31 @@ impl Extra {
         };
         turn.context_version = value(self.context_version);
         turn.uv_time = value(self.uv_time);
+        turn.uv_count = value(self.uv_count);
     }
+}
+
+/// The task that the loop's thread runs; `None` when none does.
+fn task_address(
+    python: &Python,
+    found: &RunningLoopFound,
+    view: &dyn MemoryView,
+) -> Option<RemoteAddr> {
+    let task = match python.layout.running_task {
+        RunningTask::Field(offset) => view.read_ptr(found.thread.addr.offset(offset)).ok(),
+        RunningTask::CurrentTasks => {
+            let objects = Objects {
+                view,
+                layout: &python.layout,
+            };
+            let running = objects.dict_items(found.current_tasks).ok()?;
+            let of_loop = running
+                .into_iter()
+                .find(|(loop_addr, _)| *loop_addr == found.facts.addr);
+            of_loop.map(|(_, task)| task)
+        }
+    };
+    task.filter(|task| !task.is_null())
 }
 
 fn objects(python: &Python) -> Objects<'_> {

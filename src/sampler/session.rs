@@ -1,7 +1,8 @@
 //! The thread that samples, and the stream that it feeds.
 //!
-//! It never waits for whoever consumes the stream: a sample for which there is no room is dropped
-//! and counted; a definition is kept until there is.
+//! Events go in batches, twenty a second, so that handing them over costs next to nothing. The
+//! sampler never waits for whoever consumes the stream: when there is no room, samples are
+//! dropped and counted; definitions are kept until there is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +30,12 @@ const DISCOVER_EVERY_NS: u64 = 1_000_000_000;
 /// The same while there is no loop at all.
 const DISCOVER_FIRST_EVERY_NS: u64 = 50_000_000;
 
+/// How often a batch is handed over.
+const HAND_OVER_EVERY_NS: u64 = 50_000_000;
+
+/// Most events of a batch that could not be handed over yet; beyond, samples are dropped.
+const MAX_PENDING: usize = 1 << 14;
+
 /// How long a target that has replaced itself may take to become a Python again.
 const REATTACH_WITHIN_NS: u64 = 10_000_000_000;
 
@@ -45,12 +52,15 @@ pub struct SessionSettings {
     pub census_at_stall_ns: Option<u64>,
 }
 
+/// Events, in the order in which they happened.
+pub type Batch = Vec<Event>;
+
 /// Samples `python` until the duration is over, `stop` is set, or the target has ended. Each
 /// event goes to `stream`.
 pub fn run_session(
     python: Python,
     settings: SessionSettings,
-    stream: SyncSender<Event>,
+    stream: SyncSender<Batch>,
     stop: &AtomicBool,
 ) {
     let mut sampler = Sampler::new(Arc::new(python), settings, stream);
@@ -61,15 +71,16 @@ pub fn run_session(
 struct Sampler {
     python: Arc<Python>,
     settings: SessionSettings,
-    stream: SyncSender<Event>,
+    stream: SyncSender<Batch>,
     census: SyncSender<Arc<Python>>,
     caches: Caches,
     registries: Registries,
     stacks: StackTable,
     tasks: TaskTable,
     loops: Vec<LoopSampler>,
-    /// Definitions that wait for room in the stream.
-    pending: Vec<Event>,
+    /// The batch that grows.
+    pending: Batch,
+    next_hand_over_ns: u64,
     quality: SamplingQuality,
     interruptions: InterruptionWatch,
     began_ns: u64,
@@ -80,7 +91,7 @@ struct Sampler {
 }
 
 impl Sampler {
-    fn new(python: Arc<Python>, settings: SessionSettings, stream: SyncSender<Event>) -> Self {
+    fn new(python: Arc<Python>, settings: SessionSettings, stream: SyncSender<Batch>) -> Self {
         let now = monotonic_now_ns();
         Self {
             census: start_census_taker(stream.clone()),
@@ -95,6 +106,7 @@ impl Sampler {
             tasks: TaskTable::default(),
             loops: Vec::new(),
             quality: SamplingQuality::default(),
+            next_hand_over_ns: now,
             began_ns: now,
             next_discovery_ns: 0,
             next_census_ns: 0,
@@ -103,6 +115,7 @@ impl Sampler {
     }
 
     fn run(&mut self, stop: &AtomicBool) -> EndReason {
+        self.tasks.begin_second();
         if let Err(reason) = self.discover(self.began_ns) {
             return reason;
         }
@@ -129,6 +142,7 @@ impl Sampler {
         self.sample_loops(now)?;
         if now >= self.next_discovery_ns {
             self.caches.codes.begin_epoch();
+            self.tasks.begin_second();
             self.interruptions.check_sleep(now, &mut self.pending);
             self.discover(now)?;
         }
@@ -173,12 +187,13 @@ impl Sampler {
             self.next_discovery_ns = self.next_discovery_ns.min(now + DISCOVER_FIRST_EVERY_NS);
         }
         let at_monotonic_ns = monotonic_now_ns();
-        self.send(Event::Sample(Sample {
+        let sample = Event::Sample(Sample {
             at_monotonic_ns,
             elapsed_ns: at_monotonic_ns.saturating_sub(now),
             loops: samples,
             quality: self.quality,
-        }));
+        });
+        self.send(sample, now);
         Ok(())
     }
 
@@ -270,33 +285,32 @@ impl Sampler {
         }
     }
 
-    /// Sends what is pending, then the event; drops the event if there is no room.
-    fn send(&mut self, event: Event) {
-        while !self.pending.is_empty() {
-            let next = self.pending.remove(0);
-            if let Err(TrySendError::Full(next)) = self.stream.try_send(next) {
-                self.pending.insert(0, next);
-                self.quality.dropped += 1;
-                return;
-            }
-        }
-        if let Err(TrySendError::Full(_)) = self.stream.try_send(event) {
+    /// Adds a sample to the batch, and hands the batch over when it is time.
+    fn send(&mut self, sample: Event, now: u64) {
+        if self.pending.len() < MAX_PENDING {
+            self.pending.push(sample);
+        } else {
             self.quality.dropped += 1;
+        }
+        if now < self.next_hand_over_ns {
+            return;
+        }
+        self.next_hand_over_ns = now + HAND_OVER_EVERY_NS;
+        let room = self.pending.len();
+        let batch = std::mem::replace(&mut self.pending, Vec::with_capacity(room));
+        if let Err(TrySendError::Full(batch)) = self.stream.try_send(batch) {
+            self.pending = batch;
         }
     }
 
     fn end(mut self, reason: EndReason) {
-        for event in self.pending.drain(..) {
-            if self.stream.send(event).is_err() {
-                return;
-            }
-        }
-        // A consumer that has gone needs no end.
-        let _ = self.stream.send(Event::End {
+        self.pending.push(Event::End {
             reason,
             at_monotonic_ns: monotonic_now_ns(),
             quality: self.quality,
         });
+        // A consumer that has gone needs no end.
+        let _ = self.stream.send(self.pending);
     }
 }
 
@@ -313,15 +327,15 @@ fn session_event(python: &Python, settings: SessionSettings, now: u64) -> Event 
 }
 
 /// Starts the thread that takes censuses, so that no tick waits for one.
-fn start_census_taker(stream: SyncSender<Event>) -> SyncSender<Arc<Python>> {
+fn start_census_taker(stream: SyncSender<Batch>) -> SyncSender<Arc<Python>> {
     let (ask, asked) = sync_channel::<Arc<Python>>(1);
     std::thread::spawn(move || {
         let mut snapshooter = Snapshooter::default();
         while let Ok(python) = asked.recv() {
             match snapshooter.take(&python, SnapshotOptions::default()) {
                 Ok(snapshot) => {
-                    let event = Event::Snapshot(Arc::new(snapshot));
-                    if let Err(TrySendError::Disconnected(_)) = stream.try_send(event) {
+                    let batch = vec![Event::Snapshot(Arc::new(snapshot))];
+                    if let Err(TrySendError::Disconnected(_)) = stream.try_send(batch) {
                         return;
                     }
                 }

@@ -8,12 +8,13 @@ use rustc_hash::FxHashMap;
 
 use crate::aio::Caches;
 use crate::aio::chain::read_place;
+use crate::python::code::CodeInfo;
 use crate::python::frame::{Owner, RawFrame};
 use crate::python::object::Objects;
 use crate::target::memory::MemoryViewExt;
 
-/// Most distinct stacks that are told apart; beyond, a stack is not recorded.
-const MAX_STACKS: usize = 1 << 20;
+/// Most distinct stacks that are remembered; beyond, all are defined anew.
+const MAX_STACKS: usize = 1 << 16;
 
 /// What names a frame without its texts: addresses of its code and name, line, kind.
 type FrameKey = (usize, usize, u32, FrameKind);
@@ -26,11 +27,12 @@ pub struct StackTable {
     frames: Vec<StackFrame>,
     /// What the keys' addresses belong to, so that they are not used again.
     kept: Vec<Arc<[StackFrame]>>,
-    codes: Vec<Arc<crate::python::code::CodeInfo>>,
+    codes: Vec<Arc<CodeInfo>>,
+    next_id: u32,
 }
 
 impl StackTable {
-    /// The number of a stack; `None` when none of its frames could be read or the table is full.
+    /// The number of a stack; `None` when none of its frames could be read.
     /// `events` receives its definition at the first time.
     pub fn intern(
         &mut self,
@@ -53,10 +55,12 @@ impl StackTable {
             return Some(*id);
         }
         if self.ids.len() >= MAX_STACKS {
-            self.codes.truncate(first_code);
-            return None;
+            self.ids.clear();
+            self.kept.clear();
+            self.codes.drain(..first_code);
         }
-        let id = StackId(u32::try_from(self.ids.len()).ok()?);
+        let id = StackId(self.next_id);
+        self.next_id = self.next_id.wrapping_add(1);
         let shared: Arc<[StackFrame]> = self.frames.as_slice().into();
         self.kept.push(shared.clone());
         self.ids.insert(self.key.as_slice().into(), id);

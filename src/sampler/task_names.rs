@@ -11,7 +11,8 @@ use crate::aio::awaits::{recorded_awaiters, woken_tasks};
 use crate::aio::chain::{read_link, read_place};
 use crate::aio::task::{TaskFields, read_name};
 use crate::python::object::Objects;
-use crate::target::memory::MemoryError;
+use crate::target::image::PageImage;
+use crate::target::memory::{MemoryError, ProcessMemory};
 
 /// Longest chain of awaiters that is told.
 const MAX_AWAITERS: usize = 16;
@@ -27,16 +28,30 @@ type NameHead = [u8; 64];
 #[derive(Debug, Default)]
 pub struct TaskTable {
     known: FxHashMap<(RemoteAddr, RemoteAddr), (NameHead, TaskIndex)>,
+    /// Where each task had its name.
+    names: FxHashMap<RemoteAddr, RemoteAddr>,
     /// Stand-ins for tasks that could not be read, by function.
     anonymous: FxHashMap<Arc<str>, TaskIndex>,
     count: u32,
+    /// How many tasks may still be defined in this second.
+    allowance: u32,
 }
 
+/// Most tasks that are defined in a second. A service may make tasks faster than that; the rest
+/// goes by the names of their functions, which keeps the cost and the stream within bounds.
+const DEFINED_A_SECOND: u32 = 200;
+
 impl TaskTable {
+    /// Begins a second of the clock by which definitions are rationed.
+    pub const fn begin_second(&mut self) {
+        self.allowance = DEFINED_A_SECOND;
+    }
+
     /// The number of the task at `task` if it runs the coroutine `coro`; `None` if it does not,
-    /// or cannot be read. `events` receives its definition at the first time.
+    /// cannot be read, or too many were defined in this second. `events` receives its definition at the first time.
     pub fn resolve(
         &mut self,
+        memory: &dyn ProcessMemory,
         objects: Objects<'_>,
         caches: &mut Caches,
         task: RemoteAddr,
@@ -54,14 +69,32 @@ impl TaskTable {
         {
             return Some(*index);
         }
-        let definition = self.define(objects, caches, &fields).ok()?;
+        if self.allowance == 0 {
+            return None;
+        }
+        self.allowance -= 1;
+        // What tells who it is lies close together: whole pages are fewer calls.
+        let image = PageImage::new(memory);
+        let near = Objects {
+            view: &image,
+            layout: objects.layout,
+        };
+        let definition = self.define(near, caches, &fields).ok()?;
         let index = definition.index;
         if self.known.len() >= MAX_TASKS {
             self.known.clear();
+            self.names.clear();
         }
+        self.names.insert(task, fields.name);
         self.known.insert((task, coro), (head, index));
         events.push(Event::Task(definition));
         Some(index)
+    }
+
+    /// Where a task had its name when it was last defined.
+    #[must_use]
+    pub fn name_of(&self, task: RemoteAddr) -> Option<RemoteAddr> {
+        self.names.get(&task).copied()
     }
 
     /// A stand-in for a task of which only the coroutine's function is known.

@@ -4,9 +4,10 @@
 use std::fs::File;
 
 use object::read::elf::{ElfFile64, ProgramHeader};
-use object::{Endianness, Object, ObjectSection, ObjectSymbol, ReadCache};
+use object::{Endianness, Object, ObjectSection, ReadCache};
 
 use super::maps::Mapping;
+use super::memory::Fields;
 
 /// A range in the target, from a section or symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,20 +46,35 @@ impl ElfImage {
         (section.address() != 0).then(|| self.place(section.address(), section.size()))
     }
 
-    /// The dynamic symbols of these names, in their order.
+    /// The dynamic symbols of these names, in their order. The two tables are read whole: asking
+    /// for each name by itself takes thousands of reads.
     #[must_use]
     pub fn dynamic_symbols<const N: usize>(&self, names: [&str; N]) -> [Option<Placed>; N] {
+        /// `sizeof(Elf64_Sym)` (elf(5)).
+        const SYMBOL: usize = 24;
         let mut found = [None; N];
         let Ok(elf) = ElfFile64::<Endianness, _>::parse(&self.cache) else {
             return found;
         };
-        for symbol in elf.dynamic_symbols() {
-            if symbol.address() == 0 {
+        let table = |name| elf.section_by_name(name)?.data().ok();
+        let (Some(symbols), Some(texts)) = (table(".dynsym"), table(".dynstr")) else {
+            return found;
+        };
+        for symbol in symbols.chunks_exact(SYMBOL) {
+            let symbol = Fields(symbol);
+            let start = symbol.i32(0).cast_unsigned() as usize;
+            let Some(text) = texts.get(start..) else {
                 continue;
-            }
-            let Ok(name) = symbol.name() else { continue };
-            if let Some(index) = names.iter().position(|wanted| *wanted == name) {
-                found[index] = Some(self.place(symbol.address(), symbol.size()));
+            };
+            let is = |name: &str| {
+                text.strip_prefix(name.as_bytes())
+                    .is_some_and(|rest| rest.first() == Some(&0))
+            };
+            let (address, size) = (symbol.u64(8), symbol.u64(16));
+            if let Some(index) = names.iter().position(|name| is(name))
+                && address != 0
+            {
+                found[index] = Some(self.place(address, size));
             }
         }
         found

@@ -2,7 +2,9 @@
 
 use asyncspy_model::RemoteAddr;
 
-use super::memory::{Fields, MemoryError, Piece, ProcessMemory, gather_all, piece};
+use super::memory::{
+    Fields, MemoryError, MemoryView, Piece, ProcessMemory, gather_all, piece,
+};
 
 /// A batch of ranges to read, and what was read of them.
 #[derive(Debug, Default)]
@@ -69,5 +71,45 @@ impl Gather {
     #[must_use]
     pub const fn calls(&self) -> u64 {
         self.calls
+    }
+}
+
+/// What a batch has read, as a view of memory; what it lacks is read from the process.
+pub struct Gathered<'a> {
+    gather: &'a Gather,
+    memory: &'a dyn ProcessMemory,
+}
+
+impl<'a> Gathered<'a> {
+    /// A view of the last batch.
+    #[must_use]
+    pub const fn new(gather: &'a Gather, memory: &'a dyn ProcessMemory) -> Self {
+        Self { gather, memory }
+    }
+
+    fn find(&self, addr: RemoteAddr, len: usize) -> Option<&[u8]> {
+        let ranges = self.gather.pieces.iter().enumerate();
+        for (at, range) in ranges {
+            let offset = addr.0.wrapping_sub(range.base as u64);
+            if offset < range.len as u64 {
+                let offset = usize::try_from(offset).ok()?;
+                if let Some(bytes) = self.gather.part(Wanted(at), offset, len) {
+                    return Some(bytes);
+                }
+            }
+        }
+        None
+    }
+}
+
+impl MemoryView for Gathered<'_> {
+    fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
+        match self.find(addr, buf.len()) {
+            Some(bytes) => {
+                buf.copy_from_slice(bytes);
+                Ok(())
+            }
+            None => self.memory.as_view().read(addr, buf),
+        }
     }
 }

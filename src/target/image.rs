@@ -265,7 +265,7 @@ mod tests {
         fn gather(&self, pieces: &[Piece], buf: &mut [u8]) -> Result<usize, MemoryError> {
             let mut done = 0;
             for piece in pieces {
-                for at in piece.base as u64..piece.base as u64 + piece.len as u64 {
+                for at in (0..piece.len as u64).map(|nth| piece.base as u64 + nth) {
                     if (at / PAGE) % 3 == 0 {
                         return Ok(done);
                     }

@@ -148,6 +148,31 @@ pub trait ProcessMemory: MemoryView {
     fn as_view(&self) -> &dyn MemoryView;
 }
 
+/// The memory of any kind of process: running, or recorded.
+pub type AnyMemory = Box<dyn ProcessMemory + Send + Sync>;
+
+impl std::fmt::Debug for dyn ProcessMemory + Send + Sync {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ProcessMemory")
+    }
+}
+
+impl<M: MemoryView + ?Sized> MemoryView for Box<M> {
+    fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
+        (**self).read(addr, buf)
+    }
+}
+
+impl<M: ProcessMemory + ?Sized> ProcessMemory for Box<M> {
+    fn gather(&self, pieces: &[Piece], buf: &mut [u8]) -> Result<usize, MemoryError> {
+        (**self).gather(pieces, buf)
+    }
+
+    fn as_view(&self) -> &dyn MemoryView {
+        (**self).as_view()
+    }
+}
+
 /// Reads any number of pieces one behind the other into `buf`, skipping what cannot be read;
 /// `ok[i]` tells whether piece `i` arrived. Pieces are read in their order.
 ///

@@ -5,49 +5,58 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use asyncspy_test_support::{Interpreter, interpreters};
+use libtest_mimic::Trial;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::support::{Finished, Python, asyncspy, manifest, run};
+use super::support::{Finished, asyncspy, python, run};
 
-#[test]
-fn shows_what_holds_the_loop_and_who_waits_on_every_python() {
-    let mut pythons = vec![Python::any()];
-    pythons.extend(
-        manifest()
-            .into_iter()
-            .filter(|python| is_plain(&python.name)),
-    );
-    for python in pythons {
-        let finished = run(&["demo", "--python", python.path()]);
-        assert_eq!(finished.code, Some(0), "{}: {finished:?}", python.name);
-        for expected in [
-            "held by GET /report in ",
-            "query_database (",
-            "order-4",
-            "export-4",
-            "subscriber-",
-            "thumbnails",
-        ] {
-            assert!(
-                finished.out.contains(expected),
-                "{}: {}",
-                python.name,
-                finished.out
+/// One for each minor version, and the others.
+pub fn trials() -> Vec<Trial> {
+    let mut trials = tests!["demo";
+        an_interrupt_ends_it_and_leaves_nothing,
+        a_python_that_does_not_serve_is_told,
+        a_closed_pipe_ends_it_quietly,
+    ];
+    let pythons = interpreters::load().unwrap().into_iter();
+    for python in pythons.filter(Interpreter::is_supported) {
+        let (major, minor) = python.minor();
+        if python.name == format!("{major}.{minor}") {
+            let name = format!(
+                "demo::shows_what_holds_the_loop_and_who_waits::{}",
+                python.name
             );
+            trials.push(Trial::test(name, move || {
+                shows_what_holds_the_loop_and_who_waits(&python);
+                Ok(())
+            }));
         }
+    }
+    trials
+}
+
+fn shows_what_holds_the_loop_and_who_waits(python: &Interpreter) {
+    let finished = run(&["demo", "--python", &python.argv[0]]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    for expected in [
+        "held by GET /report in ",
+        "query_database (",
+        "Lock.acquire",
+        "executor",
+        "order-4",
+        "export-4",
+        "subscriber-",
+        "thumbnails",
+    ] {
+        assert!(
+            finished.out.contains(expected),
+            "{expected}: {}",
+            finished.out
+        );
     }
 }
 
-/// True for the supported versions, each once.
-fn is_plain(name: &str) -> bool {
-    let minor = name
-        .strip_prefix("3.")
-        .and_then(|minor| minor.parse::<u8>().ok());
-    minor.is_some_and(|minor| minor >= 8)
-}
-
-#[test]
 fn an_interrupt_ends_it_and_leaves_nothing() {
     for (signal, cleans_up) in [
         (Signal::SIGINT, true),
@@ -74,7 +83,7 @@ fn an_interrupt_ends_it_and_leaves_nothing() {
 }
 
 fn start_demo(folder: &Path) -> Child {
-    asyncspy(&["demo", "--python", Python::any().path()])
+    asyncspy(&["demo", "--python", &python().argv[0]])
         .env("TMPDIR", folder)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -107,7 +116,6 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-#[test]
 fn a_python_that_does_not_serve_is_told() {
     let missing = run(&["demo", "--python", "/nowhere/python3"]);
     assert_eq!((missing.code, missing.out.as_str()), (Some(1), ""));
@@ -123,8 +131,8 @@ fn a_python_that_does_not_serve_is_told() {
             .contains("cannot start the demo service with true"),
         "{silent:?}"
     );
-    if let Some(old) = Python::named("3.6") {
-        let finished = run(&["demo", "--python", old.path()]);
+    if let Ok(old) = interpreters::named("3.6") {
+        let finished = run(&["demo", "--python", &old.argv[0]]);
         assert_eq!(finished.code, Some(1));
         assert!(
             finished.err.contains("why: it says: AttributeError: "),
@@ -133,9 +141,8 @@ fn a_python_that_does_not_serve_is_told() {
     }
 }
 
-#[test]
 fn a_closed_pipe_ends_it_quietly() {
-    let mut child = asyncspy(&["demo", "--python", Python::any().path()])
+    let mut child = asyncspy(&["demo", "--python", &python().argv[0]])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

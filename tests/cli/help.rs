@@ -1,6 +1,15 @@
 //! Golden files of all help texts.
 
+use asyncspy::cli::Cli;
+use clap::CommandFactory;
+use libtest_mimic::Trial;
+
 use super::support::{asyncspy, run};
+
+/// All of these.
+pub fn trials() -> Vec<Trial> {
+    tests!["help"; help_is_golden, version_tells_which_pythons_are_read, usage_errors_exit_with_2, a_closed_output_is_no_failure_of_the_help]
+}
 
 fn help(arguments: &[&str]) -> String {
     let output = asyncspy(arguments).env("COLUMNS", "100").output().unwrap();
@@ -8,19 +17,18 @@ fn help(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-#[test]
 fn help_is_golden() {
+    let commands = Cli::command();
+    let names = commands.get_subcommands().map(clap::Command::get_name);
     insta::with_settings!({snapshot_path => "snapshots", prepend_module_to_snapshot => false}, {
         insta::assert_snapshot!("help_short", help(&["-h"]));
         insta::assert_snapshot!("help_long", help(&["--help"]));
-        for command in ["ps", "pstree", "dump", "demo"] {
-            let name = format!("help_{command}");
-            insta::assert_snapshot!(name, help(&[command, "--help"]));
+        for name in names.filter(|name| *name != "help") {
+            insta::assert_snapshot!(format!("help_{name}"), help(&[name, "--help"]));
         }
     });
 }
 
-#[test]
 fn version_tells_which_pythons_are_read() {
     let version = help(&["--version"]);
     let expected = concat!(
@@ -31,7 +39,6 @@ fn version_tells_which_pythons_are_read() {
     assert!(version.starts_with(expected), "{version}");
 }
 
-#[test]
 fn usage_errors_exit_with_2() {
     for arguments in [
         &[][..],
@@ -55,7 +62,6 @@ fn usage_errors_exit_with_2() {
     }
 }
 
-#[test]
 fn a_closed_output_is_no_failure_of_the_help() {
     let mut child = asyncspy(&["--help"])
         .stdout(std::process::Stdio::piped())

@@ -3,26 +3,32 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
+use asyncspy_test_support::Target;
+use libtest_mimic::Trial;
 use serde_json::Value;
 
-use super::support::{Finished, Python, Target, asyncspy, run};
+use super::support::{Finished, asyncspy, run, target};
 
-fn idle() -> Target {
-    Target::program(&Python::any(), &["idle.py"])
+/// All of these.
+pub fn trials() -> Vec<Trial> {
+    tests!["outputs"; ps_lists_the_tasks, ps_sorts_and_filters, pstree_names_a_deadlock, dump_names_what_holds_the_loop, json_is_one_line_that_parses, colour_follows_flag_and_environment, options_come_from_the_environment_and_the_command_line_wins, columns_set_the_width_of_a_pipe, a_closed_pipe_ends_quietly, a_full_disk_is_a_failure]
 }
 
-#[test]
+fn idle() -> Target {
+    target("idle.py", &[])
+}
+
 fn ps_lists_the_tasks() {
     let target = idle();
     for arguments in [
-        &["ps", &target.pid()][..],
-        &["ps", "--pid", &target.pid()],
-        &["ps", &format!("{:#x}", target.id())],
+        &["ps", &target.pid.to_string()][..],
+        &["ps", "--pid", &target.pid.to_string()],
+        &["ps", &format!("{:#x}", target.pid)],
     ] {
         let finished = run(arguments);
         assert_eq!(finished.code, Some(0), "{finished:?}");
         assert_eq!(finished.err, "");
-        let head = format!("pid {}, Python 3.", target.pid());
+        let head = format!("pid {}, Python 3.", target.pid.to_string());
         assert!(finished.out.starts_with(&head), "{}", finished.out);
         assert!(
             finished.out.contains("7 tasks on 1 loop"),
@@ -36,12 +42,11 @@ fn ps_lists_the_tasks() {
     }
 }
 
-#[test]
 fn ps_sorts_and_filters() {
     let target = idle();
     let finished = run(&[
         "ps",
-        &target.pid(),
+        &target.pid.to_string(),
         "--sort",
         "name",
         "--filter",
@@ -57,26 +62,29 @@ fn ps_sorts_and_filters() {
         .filter(|word| !word.contains('['))
         .collect();
     assert_eq!(names, ["sleeper-60", "sleeper-3600"], "{}", finished.out);
-    let json = run(&["ps", &target.pid(), "--json", "--filter", "sleeper-[0-9]+$"]);
+    let json = run(&[
+        "ps",
+        &target.pid.to_string(),
+        "--json",
+        "--filter",
+        "sleeper-[0-9]+$",
+    ]);
     let json: Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(json["tasks"].as_array().unwrap().len(), 2);
 }
 
-#[test]
 fn pstree_names_a_deadlock() {
-    let target = Target::program(&Python::any(), &["deadlock.py"]);
-    let finished = run(&["pstree", &target.pid(), "--ascii"]);
+    let target = target("deadlock.py", &[]);
+    let finished = run(&["pstree", &target.pid.to_string(), "--ascii"]);
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert!(finished.out.contains("deadlock: ring-"), "{}", finished.out);
     assert!(finished.out.contains(" > ring-"), "{}", finished.out);
 }
 
-#[test]
 fn dump_names_what_holds_the_loop() {
     let mut target = idle();
-    target.say("stall 600");
-    target.wait_for("STALLED");
-    let finished = run(&["dump", &target.pid(), "--locals"]);
+    target.stall("stall 600").unwrap();
+    let finished = run(&["dump", &target.pid.to_string(), "--locals"]);
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert!(
         finished.out.contains("held by stall in block_for ("),
@@ -88,33 +96,32 @@ fn dump_names_what_holds_the_loop() {
         "{}",
         finished.out
     );
-    let without = run(&["dump", &target.pid()]);
+    let without = run(&["dump", &target.pid.to_string()]);
     assert!(!without.out.contains("seconds = 600.0"), "{}", without.out);
 }
 
-#[test]
 fn json_is_one_line_that_parses() {
     let target = idle();
     for (command, schema) in [("ps", "ps"), ("pstree", "ps"), ("dump", "dump")] {
-        let finished = run(&[command, &target.pid(), "--json"]);
+        let finished = run(&[command, &target.pid.to_string(), "--json"]);
         assert_eq!((finished.code, finished.err.as_str()), (Some(0), ""));
         assert_eq!(finished.out.matches('\n').count(), 1);
         let json: Value = serde_json::from_str(&finished.out).unwrap();
         assert_eq!(json["schema"], format!("asyncspy.{schema}"));
         assert_eq!(json["schema_version"], 1);
-        assert_eq!(json["pid"], target.id());
+        assert_eq!(json["pid"], target.pid);
         assert_eq!(json["complete"], true);
     }
-    let ps: Value = serde_json::from_str(&run(&["ps", &target.pid(), "--json"]).out).unwrap();
+    let ps: Value =
+        serde_json::from_str(&run(&["ps", &target.pid.to_string(), "--json"]).out).unwrap();
     assert_eq!(ps["tasks"].as_array().unwrap().len(), 7);
     assert_eq!(ps["loops"][0]["state"], "idle");
 }
 
-#[test]
 fn colour_follows_flag_and_environment() {
     let target = idle();
     let colours = |arguments: &[&str], environment: &[(&str, &str)]| {
-        let mut command = asyncspy(&["ps", &target.pid()]);
+        let mut command = asyncspy(&["ps", &target.pid.to_string()]);
         let output = command
             .args(arguments)
             .envs(environment.iter().copied())
@@ -134,17 +141,16 @@ fn colour_follows_flag_and_environment() {
     ));
 }
 
-#[test]
 fn options_come_from_the_environment_and_the_command_line_wins() {
     let target = idle();
     let output = asyncspy(&["ps"])
-        .env("ASYNCSPY_PID", target.pid())
+        .env("ASYNCSPY_PID", target.pid.to_string())
         .env("ASYNCSPY_JSON", "1")
         .output();
     let finished = Finished::from(output.unwrap());
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert!(finished.out.starts_with('{'));
-    let output = asyncspy(&["ps", &target.pid()])
+    let output = asyncspy(&["ps", &target.pid.to_string()])
         .env("ASYNCSPY_PID", "4194305")
         .env("ASYNCSPY_JSON", "0")
         .output();
@@ -153,10 +159,9 @@ fn options_come_from_the_environment_and_the_command_line_wins() {
     assert!(finished.out.starts_with("pid "));
 }
 
-#[test]
 fn columns_set_the_width_of_a_pipe() {
     let target = idle();
-    let output = asyncspy(&["dump", &target.pid()])
+    let output = asyncspy(&["dump", &target.pid.to_string()])
         .env("COLUMNS", "50")
         .output();
     let finished = Finished::from(output.unwrap());
@@ -166,9 +171,8 @@ fn columns_set_the_width_of_a_pipe() {
 }
 
 /// `| head -1`: the reader goes away after the first line.
-#[test]
 fn a_closed_pipe_ends_quietly() {
-    let target = Target::program(&Python::any(), &["many.py", "3000"]);
+    let target = target("many.py", &["3000"]);
     for arguments in [
         &["ps", "--all"][..],
         &["ps", "--json"],
@@ -176,7 +180,7 @@ fn a_closed_pipe_ends_quietly() {
         &["dump", "--locals"],
     ] {
         let mut child = asyncspy(arguments)
-            .arg(target.pid())
+            .arg(target.pid.to_string())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -195,14 +199,15 @@ fn a_closed_pipe_ends_quietly() {
     }
 }
 
-#[test]
 fn a_full_disk_is_a_failure() {
     let target = idle();
     let full = std::fs::File::options()
         .write(true)
         .open("/dev/full")
         .unwrap();
-    let output = asyncspy(&["ps", &target.pid()]).stdout(full).output();
+    let output = asyncspy(&["ps", &target.pid.to_string()])
+        .stdout(full)
+        .output();
     let told = Finished::from(output.unwrap()).failed_with(1);
     assert!(told.contains("No space left on device"), "{told}");
 }

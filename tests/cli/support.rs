@@ -1,10 +1,9 @@
 //! Targets to attach to, and asyncspy as a command.
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
-use serde_json::Value;
+use asyncspy_test_support::{Interpreter, Target, interpreters};
 
 /// Keeps a Python of any version waiting for the end of its input.
 pub const WAIT: &str =
@@ -78,25 +77,31 @@ impl Finished {
 
 /// A process that ends with this value.
 #[derive(Debug)]
-pub struct Target {
+pub struct Process {
     child: Child,
-    input: ChildStdin,
+    // Closed with this value: what is left alive by a wrapper ends then.
+    _input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
-impl Drop for Target {
+impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-impl Target {
+impl Process {
     /// Starts a command, and waits for its line that begins with `READY`.
     pub fn start(command: &mut Command) -> Self {
-        let mut target = Self::spawn(command);
-        target.wait_for("READY");
-        target
+        let mut process = Self::spawn(command);
+        let mut line = String::new();
+        while !line.starts_with("READY") {
+            line.clear();
+            let length = process.output.read_line(&mut line).unwrap();
+            assert!(length > 0, "it ended before it was ready");
+        }
+        process
     }
 
     /// Starts a command.
@@ -104,110 +109,40 @@ impl Target {
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = pipes.spawn().unwrap();
         Self {
-            input: child.stdin.take().unwrap(),
+            _input: child.stdin.take().unwrap(),
             output: BufReader::new(child.stdout.take().unwrap()),
             child,
         }
     }
 
-    /// One of tests/targets, with its arguments.
-    pub fn program(python: &Python, words: &[&str]) -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/targets");
-        Self::start(python.command().args(words).current_dir(folder))
-    }
-
-    /// Its next line that begins with a word.
-    pub fn wait_for(&mut self, word: &str) -> String {
-        loop {
-            let mut line = String::new();
-            let length = self.output.read_line(&mut line).unwrap();
-            assert!(length > 0, "the target ended before it said {word}");
-            if line.starts_with(word) {
-                return line;
-            }
-        }
-    }
-
-    /// Gives it a line.
-    pub fn say(&mut self, line: &str) {
-        writeln!(self.input, "{line}").unwrap();
-    }
-
-    /// Its process id.
-    pub fn id(&self) -> i32 {
-        i32::try_from(self.child.id()).unwrap()
-    }
-
-    /// Its process id as an argument.
+    /// Its process id, as an argument.
     pub fn pid(&self) -> String {
         self.child.id().to_string()
     }
 }
 
-/// A Python that can be started.
-#[derive(Clone, Debug)]
-pub struct Python {
-    /// Such as `3.12`.
-    pub name: String,
-    /// True for a build without the GIL.
-    pub free_threaded: bool,
-    argv: Vec<String>,
+/// An interpreter that asyncspy supports.
+pub fn python() -> Interpreter {
+    let mut found = interpreters::load().unwrap().into_iter();
+    let plain = |each: &Interpreter| each.is_supported() && each.chroot.is_none() && !each.debug;
+    found
+        .find(|each| plain(each) && each.is_at_least(12))
+        .unwrap()
 }
 
-impl Python {
-    /// The interpreter of this name; `None` if it is not installed.
-    pub fn named(name: &str) -> Option<Self> {
-        manifest().into_iter().find(|python| python.name == name)
-    }
-
-    /// An interpreter that asyncspy supports: one of the manifest, else the `python3` of PATH.
-    pub fn any() -> Self {
-        let wanted = ["3.12", "3.13", "3.14", "3.11", "3.10", "3.9", "3.8"];
-        let found = wanted.iter().find_map(|name| Self::named(name));
-        found.unwrap_or_else(|| Self {
-            name: "python3".to_owned(),
-            free_threaded: false,
-            argv: vec!["python3".to_owned()],
-        })
-    }
-
-    /// The command that starts it.
-    pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.argv[0]);
-        command.args(&self.argv[1..]);
-        command
-    }
-
-    /// The path of its program.
-    pub fn path(&self) -> &str {
-        &self.argv[0]
-    }
-
-    /// It, waiting for the end of its input.
-    pub fn waiting(&self) -> Target {
-        Target::start(self.command().args(["-c", WAIT]))
-    }
+/// The command that starts an interpreter.
+pub fn command(python: &Interpreter) -> Command {
+    let mut command = Command::new(&python.argv[0]);
+    command.args(&python.argv[1..]);
+    command
 }
 
-/// What `scripts/interpreters` has found; empty when it has not run.
-pub fn manifest() -> Vec<Python> {
-    let path: PathBuf = [
-        env!("CARGO_MANIFEST_DIR"),
-        "target/interpreters/manifest.json",
-    ]
-    .iter()
-    .collect();
-    let Ok(text) = std::fs::read(path) else {
-        return Vec::new();
-    };
-    let entries: Vec<Value> = serde_json::from_slice(&text).unwrap();
-    let word = |value: &Value| value.as_str().unwrap().to_owned();
-    entries
-        .iter()
-        .map(|entry| Python {
-            name: word(&entry["name"]),
-            free_threaded: entry["free_threaded"] == true,
-            argv: entry["argv"].as_array().unwrap().iter().map(word).collect(),
-        })
-        .collect()
+/// An interpreter that waits for the end of its input.
+pub fn waiting(python: &Interpreter) -> Process {
+    Process::start(command(python).args(["-c", WAIT]))
+}
+
+/// One of tests/targets.
+pub fn target(script: &str, arguments: &[&str]) -> Target {
+    Target::start(&python(), script, arguments).unwrap()
 }

@@ -1,8 +1,13 @@
 //! Processes that start, end, replace or copy themselves while they are read.
 
-use std::process::Command;
+use libtest_mimic::Trial;
 
-use super::support::{Finished, Python, Target, asyncspy, run};
+use super::support::{Finished, Process, asyncspy, command, python, run, target};
+
+/// All of these.
+pub fn trials() -> Vec<Trial> {
+    tests!["unsteady"; a_starting_process_is_waited_for, a_process_that_ends_while_it_is_read_has_ended, a_process_that_execs_while_it_is_read_is_read_anew, a_process_that_forks_while_it_is_read_is_read, an_incomplete_answer_is_flagged]
+}
 
 /// How often each is tried: each time the process is at another point of its way.
 const ROUNDS: usize = 200;
@@ -21,26 +26,24 @@ fn looks(pid: &str, round: usize, codes: &[i32]) -> Finished {
 
 /// The target is looked at from the moment on at which it exists: it is no Python yet, has no
 /// interpreter yet, has one without asyncio, has a loop.
-#[test]
 fn a_starting_process_is_waited_for() {
-    let python = Python::any();
+    let python = python();
     let program = "import asyncio\nasyncio.run(asyncio.sleep(60))";
     for round in 0..ROUNDS {
-        let target = Target::spawn(python.command().args(["-c", program]));
+        let target = Process::spawn(command(&python).args(["-c", program]));
         looks(&target.pid(), round, &[0]);
     }
 }
 
-#[test]
 fn a_process_that_ends_while_it_is_read_has_ended() {
-    let python = Python::any();
+    let python = python();
     let program = "import asyncio, sys\nasync def main():\n    print('READY', flush=True)\n    \
                    await asyncio.sleep(float(sys.argv[1]))\nasyncio.run(main())";
     let mut ended = 0;
     for round in 0..ROUNDS {
         // From before the first read to behind the last.
         let seconds = format!("{}", round as f64 * 0.000_2);
-        let target = Target::start(python.command().args(["-c", program, &seconds]));
+        let target = Process::start(command(&python).args(["-c", program, &seconds]));
         let finished = looks(&target.pid(), round, &[0, 3]);
         ended += usize::from(finished.code == Some(3));
         if finished.code == Some(3) {
@@ -54,28 +57,26 @@ fn a_process_that_ends_while_it_is_read_has_ended() {
 }
 
 /// Two Pythons take turns in one process; each is one whole program at any time.
-#[test]
 fn a_process_that_execs_while_it_is_read_is_read_anew() {
-    let python = Python::any();
+    let python = python();
     let program = "import asyncio, os, sys\nprint('READY', flush=True)\n\
                    asyncio.run(asyncio.sleep(0.01))\n\
                    os.execv(sys.executable, [sys.executable, '-c', os.environ['PROGRAM']])";
-    let mut command: Command = python.command();
-    command.env("PROGRAM", program).args(["-c", program]);
-    let target = Target::start(&mut command);
+    let mut looping = command(&python);
+    looping.env("PROGRAM", program).args(["-c", program]);
+    let target = Process::start(&mut looping);
     for round in 0..ROUNDS {
         let finished = looks(&target.pid(), round, &[0]);
         assert!(finished.out.contains("Python") || finished.out.contains("python"));
     }
 }
 
-#[test]
 fn a_process_that_forks_while_it_is_read_is_read() {
-    let python = Python::any();
+    let python = python();
     let program = "import asyncio, os\nasync def main():\n    print('READY', flush=True)\n    \
                    while True:\n        pid = os.fork()\n        if not pid: os._exit(0)\n        \
                    os.waitpid(pid, 0)\n        await asyncio.sleep(0)\nasyncio.run(main())";
-    let target = Target::start(python.command().args(["-c", program]));
+    let target = Process::start(command(&python).args(["-c", program]));
     for round in 0..ROUNDS {
         let finished = looks(&target.pid(), round, &[0]);
         assert!(finished.out.contains("main"), "{finished:?}");
@@ -83,12 +84,10 @@ fn a_process_that_forks_while_it_is_read_is_read() {
 }
 
 /// A table that may be short says so, whatever the moment.
-#[test]
 fn an_incomplete_answer_is_flagged() {
-    let python = Python::any();
-    let target = Target::program(&python, &["churn.py", "90"]);
+    let target = target("churn.py", &["90"]);
     for _ in 0..ROUNDS / 10 {
-        let output = asyncspy(&["ps", "--json", &target.pid()]).output();
+        let output = asyncspy(&["ps", "--json", &target.pid.to_string()]).output();
         let finished = Finished::from(output.unwrap());
         let json: serde_json::Value = serde_json::from_str(&finished.out).unwrap();
         let faults = json["faults"].as_object().unwrap();

@@ -1,12 +1,14 @@
 //! Which tests there are, and which of them cannot run here.
 
+
 use asyncspy::aio::snapshot::{Snapshooter, SnapshotOptions};
 use asyncspy::python::Python;
 use asyncspy_model::Snapshot;
+pub use asyncspy_test_support::trials::{trial, trial_alone, trial_unless};
 use asyncspy_test_support::{Interpreter, Outcome, interpreters};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 
-use crate::{edges, kinds, locals, programs};
+use crate::{busy, edges, kinds, lifecycle, locals, namespaces, programs};
 
 /// All tests.
 ///
@@ -20,6 +22,9 @@ pub fn all() -> Outcome<Vec<Trial>> {
     trials.extend(edges::trials(&supported));
     trials.extend(programs::trials(&supported));
     trials.extend(locals::trials(&supported));
+    trials.extend(lifecycle::trials(&supported));
+    trials.extend(namespaces::trials(&supported));
+    trials.extend(busy::trials(&supported));
     Ok(trials)
 }
 
@@ -29,30 +34,6 @@ pub fn one_per_minor(interpreters: &[Interpreter]) -> impl Iterator<Item = &Inte
         let (major, minor) = each.minor();
         each.name == format!("{major}.{minor}")
     })
-}
-
-/// A test of this name.
-pub fn trial(name: String, run: impl FnOnce() -> Outcome + Send + 'static) -> Trial {
-    Trial::test(name, move || {
-        run().map_err(|error| Failed::from(error.to_string()))
-    })
-}
-
-/// A test that cannot run here: ignored, with the reason in its name.
-pub fn missing(name: &str, reason: &str) -> Trial {
-    Trial::test(format!("{name} (cannot run: {reason})"), || Ok(())).with_ignored_flag(true)
-}
-
-/// A test, or an ignored one when there is a reason against it.
-pub fn trial_unless(
-    reason: Option<&str>,
-    name: String,
-    run: impl FnOnce() -> Outcome + Send + 'static,
-) -> Trial {
-    match reason {
-        Some(reason) => missing(&name, reason),
-        None => trial(name, run),
-    }
 }
 
 /// One snapshot of a process that was never looked at before.

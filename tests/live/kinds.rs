@@ -5,7 +5,7 @@ use asyncspy_test_support::compare::assert_equal;
 use asyncspy_test_support::{Interpreter, Outcome, Target};
 use libtest_mimic::Trial;
 
-use crate::catalogue::{look_at, trial, trial_unless};
+use crate::catalogue::{look_at, trial_unless};
 
 /// The program has to have at least this many tasks.
 const LEAST_TASKS: usize = 40;
@@ -18,9 +18,12 @@ pub fn trials(interpreters: &[Interpreter]) -> Vec<Trial> {
     let mut trials = Vec::new();
     for interpreter in interpreters {
         let name = &interpreter.name;
+        let obstacle = interpreter.obstacle();
         let each = interpreter.clone();
-        trials.push(trial(format!("kinds::{name}"), move || kinds(&each, &[])));
-        let reason = (!interpreter.has("uvloop")).then_some("no uvloop");
+        let run = move || kinds(&each, &[]);
+        trials.push(trial_unless(obstacle, format!("kinds::{name}"), run));
+        let lacking = (!interpreter.has("uvloop")).then_some("no uvloop");
+        let reason = obstacle.or(lacking);
         let each = interpreter.clone();
         let uvloop = format!("kinds::{name}::uvloop");
         trials.push(trial_unless(reason, uvloop, move || {

@@ -4,10 +4,13 @@
 //! cannot run here, because an interpreter, a package or a permission is missing, is shown as
 //! ignored with the reason in its name, and counted so in the closing line.
 
+mod busy;
 mod catalogue;
 mod edges;
 mod kinds;
+mod lifecycle;
 mod locals;
+mod namespaces;
 mod programs;
 
 use libtest_mimic::{Arguments, Conclusion};

@@ -24,6 +24,8 @@ pub struct Interpreter {
     pub binary: PathBuf,
     /// True for a debug build.
     pub debug: bool,
+    /// True for a build without the GIL.
+    pub free_threaded: bool,
     /// The folder that is its root; `None` when that is ours.
     pub chroot: Option<PathBuf>,
     /// PYTHONPATH with which `packages` can be imported.
@@ -54,6 +56,13 @@ impl Interpreter {
     #[must_use]
     pub fn is_at_least(&self, minor: u32) -> bool {
         self.minor() >= (3, minor)
+    }
+
+    /// Why it cannot be started by this user; `None` when it can.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<&'static str> {
+        let needs_root = self.chroot.is_some() && !nix::unistd::Uid::effective().is_root();
+        needs_root.then_some("chroot needs root")
     }
 
     /// True if a package can be imported.

@@ -3,6 +3,7 @@
 //! - [`interpreters`]: which Pythons there are, as `scripts/interpreters` found or brought them.
 //! - [`target`]: a program of `tests/targets` that runs, and the commands that it obeys.
 //! - [`truth`]: what such a program says of itself.
+//! - [`trials`]: tests that can say that they cannot run here.
 //! - [`compare`]: how that differs from what was read from outside.
 //!
 //! Nothing here reads a process's memory, so nothing here can share a mistake with asyncspy.
@@ -10,6 +11,7 @@
 pub mod compare;
 pub mod interpreters;
 pub mod target;
+pub mod trials;
 pub mod truth;
 
 pub use interpreters::Interpreter;
