@@ -57,10 +57,7 @@ impl Tree {
     }
 
     fn task(&self, row: &Row) -> Option<&TaskInfo> {
-        self.snapshot
-            .as_ref()?
-            .tasks
-            .get(*row.tasks.first()?)
+        self.snapshot.as_ref()?.tasks.get(*row.tasks.first()?)
     }
 
     fn waiting_ns(&self, task: &TaskInfo) -> u64 {
@@ -79,10 +76,7 @@ impl Tree {
             .snapshot
             .as_ref()
             .map_or(&[][..], |snapshot| &snapshot.tasks);
-        let waited = row
-            .tasks
-            .iter()
-            .filter_map(|index| tasks.get(*index));
+        let waited = row.tasks.iter().filter_map(|index| tasks.get(*index));
         waited.map(|task| self.waiting_ns(task)).max().unwrap_or(0)
     }
 
@@ -194,11 +188,7 @@ impl Rows for Tree {
             .map_or(&[][..], |snapshot| &snapshot.tasks);
         if row.tasks.len() > 1 {
             document.heading(format!("{} equal tasks", row.tasks.len()));
-            for task in row
-                .tasks
-                .iter()
-                .filter_map(|index| tasks.get(*index))
-            {
+            for task in row.tasks.iter().filter_map(|index| tasks.get(*index)) {
                 let waited = age_cell(self.waiting_ns(task)).text;
                 document.text(format!("  {waited:>6}  {}", clean(&task.name)), Tone::Plain);
             }

@@ -101,8 +101,7 @@ impl<'a> Walk<'a> {
         let mut groups: Vec<Vec<usize>> = Vec::new();
         let mut positions: HashMap<u64, usize> = HashMap::new();
         for &task in tasks {
-            let foldable =
-                self.folding && self.graph.children(task).is_empty() && !self.seen[task];
+            let foldable = self.folding && self.graph.children(task).is_empty() && !self.seen[task];
             if !foldable {
                 groups.push(vec![task]);
                 continue;
