@@ -9,6 +9,7 @@
 //! - [`stack`]: where code is: [`Location`], [`StackFrame`].
 //! - [`quality`]: how good a result is: [`Faults`], [`SamplingQuality`].
 //! - [`snapshot`]: a census of every thread, loop and task at one moment.
+//! - [`await_graph`]: who awaits whom in a census, and who waits in a circle.
 //! - [`sample`]: what each loop did at one tick, and the [`Event`] stream made of them.
 //! - [`stall`]: a turn of a loop that outlasted the threshold, with its cause.
 //! - [`profile`]: where time went, as stacks with weights.
@@ -18,6 +19,7 @@
 //! Times are nanoseconds. A name that ends in `_monotonic_ns` is on the CLOCK_MONOTONIC of the
 //! machine that runs asyncspy; one that ends in `_unix_ns` is wall-clock time since the epoch.
 
+pub mod await_graph;
 pub mod ids;
 pub mod profile;
 pub mod quality;
@@ -28,6 +30,7 @@ pub mod stack;
 pub mod stall;
 pub mod text;
 
+pub use await_graph::{AwaitGraph, Cycle};
 pub use ids::{LoopId, RemoteAddr, StackId, TaskId, TaskIndex};
 pub use profile::{FrameLabel, Run, Timeline};
 pub use quality::{FaultKind, Faults, SamplingQuality};

@@ -6,23 +6,31 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::str::Chars;
+
+use unicode_width::UnicodeWidthChar;
 
 /// Stands where text was cut.
 pub const ELLIPSIS: char = '…';
 
-/// The text with every character that could act on a terminal, reorder or hide text replaced by
-/// a visible escape such as `\n`, `\x1b` or `\u{202e}`.
+/// Combining marks that may follow one character. Vietnamese and Thai need two; a hundred of
+/// them paint over the lines above.
+pub const MAX_MARKS: usize = 4;
+
+/// The text with every character that could act on a terminal, reorder, hide or paint over text
+/// replaced by a visible escape.
 ///
+/// Python's notation is used: `\n`, `\x1b`, `\u202e`, `\U000e0001`. A backslash stays as it is.
 /// Borrowed when there is nothing to replace, which is the common case.
 #[must_use]
 pub fn escape(text: &str) -> Cow<'_, str> {
-    let Some(first) = text.find(is_unsafe) else {
+    let is_plain = text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    if is_plain || Pieces::new(text).all(|piece| !piece.escaped) {
         return Cow::Borrowed(text);
-    };
+    }
     let mut safe = String::with_capacity(text.len() + 16);
-    safe.push_str(&text[..first]);
-    for character in text[first..].chars() {
-        push_escaped(&mut safe, character);
+    for piece in Pieces::new(text) {
+        piece.push_to(&mut safe);
     }
     Cow::Owned(safe)
 }
@@ -82,22 +90,89 @@ pub fn is_unsafe(character: char) -> bool {
         )
 }
 
-/// Appends the character, escaped if it must be.
-fn push_escaped(safe: &mut String, character: char) {
-    match character {
-        '\n' => safe.push_str("\\n"),
-        '\r' => safe.push_str("\\r"),
-        '\t' => safe.push_str("\\t"),
-        _ if !is_unsafe(character) => safe.push(character),
-        _ => {
-            let code = u32::from(character);
-            // Writing to a String cannot fail.
-            let _ = if code <= 0xff {
-                write!(safe, "\\x{code:02x}")
-            } else {
-                write!(safe, "\\u{{{code:x}}}")
-            };
+/// One character as it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The character of the original.
+    pub character: char,
+    /// True if its escape is shown instead.
+    pub escaped: bool,
+    /// Columns of what is shown.
+    pub width: usize,
+}
+
+impl Piece {
+    /// Appends what is shown.
+    pub fn push_to(self, out: &mut String) {
+        // Writing to a String cannot fail.
+        let _ = match (self.escaped, self.character) {
+            (false, character) => out.write_char(character),
+            (true, '\n') => out.write_str("\\n"),
+            (true, '\r') => out.write_str("\\r"),
+            (true, '\t') => out.write_str("\\t"),
+            (true, character) => match u32::from(character) {
+                code @ 0..=0xff => write!(out, "\\x{code:02x}"),
+                code @ 0x100..=0xffff => write!(out, "\\u{code:04x}"),
+                code => write!(out, "\\U{code:08x}"),
+            },
+        };
+    }
+}
+
+/// The characters of a text as they are shown.
+#[derive(Clone, Debug)]
+pub struct Pieces<'a> {
+    chars: Chars<'a>,
+    /// Marks since the last character that has a width; at the beginning there is none to carry
+    /// them.
+    marks: usize,
+}
+
+impl<'a> Pieces<'a> {
+    /// From the first character on.
+    #[must_use]
+    pub fn new(text: &'a str) -> Self {
+        Self {
+            chars: text.chars(),
+            marks: MAX_MARKS,
         }
+    }
+}
+
+impl Iterator for Pieces<'_> {
+    type Item = Piece;
+
+    fn next(&mut self) -> Option<Piece> {
+        let character = self.chars.next()?;
+        let width = character.width().filter(|_| !is_unsafe(character));
+        let escaped = match width {
+            None => true,
+            Some(0) => self.marks >= MAX_MARKS,
+            Some(_) => false,
+        };
+        let width = match (escaped, width) {
+            (false, Some(width)) => width,
+            _ => escape_width(character),
+        };
+        self.marks = match (escaped, width) {
+            (false, 0) => self.marks + 1,
+            (true, _) => MAX_MARKS,
+            (false, _) => 0,
+        };
+        Some(Piece {
+            character,
+            escaped,
+            width,
+        })
+    }
+}
+
+fn escape_width(character: char) -> usize {
+    match u32::from(character) {
+        0x09 | 0x0a | 0x0d => 2,
+        0..=0xff => 4,
+        0x100..=0xffff => 6,
+        _ => 10,
     }
 }
 
@@ -119,11 +194,16 @@ mod tests {
             ("\x1b[2Jx", "\\x1b[2Jx"),
             ("\0\x7f", "\\x00\\x7f"),
             ("\u{9b}31m", "\\x9b31m"),
-            ("user\u{202e}gpj.exe", "user\\u{202e}gpj.exe"),
-            ("\u{2066}a\u{2069}", "\\u{2066}a\\u{2069}"),
-            ("zero\u{200b}width", "zero\\u{200b}width"),
-            ("\u{e0041}", "\\u{e0041}"),
-            ("\u{2028}", "\\u{2028}"),
+            ("user\u{202e}gpj.exe", "user\\u202egpj.exe"),
+            ("\u{2066}a\u{2069}", "\\u2066a\\u2069"),
+            ("zero\u{200b}width", "zero\\u200bwidth"),
+            ("\u{e0041}", "\\U000e0041"),
+            ("\u{2028}", "\\u2028"),
+            ("\u{301}e", "\\u0301e"),
+            (
+                "e\u{301}\u{301}\u{301}\u{301}\u{301}",
+                "e\u{301}\u{301}\u{301}\u{301}\\u0301",
+            ),
         ];
         for (text, expected) in cases {
             assert_eq!(escape(text), expected);

@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use asyncspy_model::report::TaskHistory;
 use asyncspy_model::stack::Chain;
-use asyncspy_model::{Snapshot, TaskDefinition, TaskId, TaskInfo, TaskState};
+use asyncspy_model::{LoopInfo, LoopState, Snapshot, TaskDefinition, TaskId, TaskInfo, TaskState};
 use rustc_hash::FxHashMap;
 
 /// How many running tasks are remembered from one census to the next.
 const MAX_RUNNING: usize = 100_000;
+
+/// Waits that begin when all the awaited tasks exist.
+const STARTS_WITH_CHILDREN: [&str; 3] = ["gather", "task", "wait"];
 
 /// The history of the tasks of the last census.
 #[derive(Debug, Default)]
@@ -67,11 +71,32 @@ impl History {
             let running = running
                 .remove(&task.id)
                 .filter(|running| running.name == task.name);
-            self.known
-                .insert(task.id, Known::next(task, before, running, at));
+            let mut known = Known::next(task, before, running, at);
+            let loop_info = snapshot.loops.iter().find(|info| info.id == task.loop_id);
+            known.wait_began_after(loop_info.and_then(|info| earliest_sleep(task, info, at)));
+            self.known.insert(task.id, known);
         }
+        self.wait_no_longer_than_children(&snapshot.tasks);
         let histories = self.known.iter().map(|(id, known)| (*id, known.history));
         self.report = Arc::new(histories.collect());
+    }
+
+    /// A task that waits for tasks that were not there before waits for the first time.
+    fn wait_no_longer_than_children(&mut self, tasks: &[TaskInfo]) {
+        for task in tasks {
+            let children = task
+                .waits_on
+                .iter()
+                .filter(|wait| STARTS_WITH_CHILDREN.contains(&&*wait.kind))
+                .flat_map(|wait| &wait.tasks);
+            let newest = children
+                .filter_map(|child| self.known.get(child))
+                .map(|child| child.history.first_seen_monotonic_ns)
+                .max();
+            if let Some(known) = self.known.get_mut(&task.id) {
+                known.wait_began_after(newest);
+            }
+        }
     }
 
     /// The history of the tasks of the last census, as of then.
@@ -129,6 +154,34 @@ impl Known {
     }
 }
 
+impl Known {
+    /// Takes note that the present wait, if there is one, began no earlier than this.
+    fn wait_began_after(&mut self, moment: Option<u64>) {
+        let since = &mut self.history.waiting_since_monotonic_ns;
+        if let Some(moment) = moment.filter(|_| *since > 0) {
+            *since = moment.max(*since);
+        }
+    }
+}
+
+/// The earliest moment at which a sleep can have begun that has not ended at `at`: a task that
+/// sleeps again and again is found at the same place by every census. `None` where it cannot be
+/// told how late the loop is.
+fn earliest_sleep(task: &TaskInfo, info: &LoopInfo, at: u64) -> Option<u64> {
+    let wait = task
+        .waits_on
+        .as_ref()
+        .filter(|wait| &*wait.kind == "sleep")?;
+    let seconds: f64 = wait.detail.as_deref()?.strip_suffix(" s")?.parse().ok()?;
+    let delay = Duration::try_from_secs_f64(seconds).ok()?;
+    let delay_ns = u64::try_from(delay.as_nanos()).ok()?;
+    let late_ns = match (info.state, info.turn_ns) {
+        (LoopState::Idle, _) => info.worst_late_ns,
+        (_, turn_ns) => turn_ns?.max(info.worst_late_ns),
+    };
+    at.checked_sub(delay_ns.checked_add(late_ns)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +224,38 @@ mod tests {
         known.add_held(&task_definition(1, "job"), 20 * MS, 1_700 * MS);
         known.add_census(&snapshot(2_000, vec![sleeping]));
         assert_eq!(history(&known, 1), Some((1_000, 1_700, 30)));
+    }
+
+    #[test]
+    fn a_sleep_lasts_no_longer_than_its_delay_and_the_loop_is_late() {
+        let mut known = History::default();
+        let mut sleeping = waiting(task_info(1, "job"), "sleep");
+        if let Some(wait) = &mut sleeping.waits_on {
+            wait.detail = Some("0.1 s".into());
+        }
+        known.add_census(&snapshot(1_000, vec![sleeping.clone()]));
+        let mut busy = snapshot(2_000, vec![sleeping]);
+        let info = busy.loops.first_mut().unwrap();
+        (info.state, info.turn_ns) = (LoopState::Busy, Some(300 * MS));
+        known.add_census(&busy);
+        assert_eq!(history(&known, 1), Some((1_000, 1_600, 0)));
+    }
+
+    #[test]
+    fn a_gather_is_no_older_than_what_it_gathers() {
+        let mut known = History::default();
+        let gathering = |child| {
+            let mut task = waiting(task_info(1, "job"), "gather");
+            if let Some(wait) = &mut task.waits_on {
+                wait.tasks = vec![task_info(child, "x").id];
+            }
+            vec![task, waiting(task_info(child, "child"), "sleep")]
+        };
+        known.add_census(&snapshot(1_000, gathering(2)));
+        known.add_census(&snapshot(2_000, gathering(2)));
+        assert_eq!(history(&known, 1), Some((1_000, 1_000, 0)));
+        known.add_census(&snapshot(3_000, gathering(3)));
+        assert_eq!(history(&known, 1), Some((1_000, 3_000, 0)));
     }
 
     #[test]

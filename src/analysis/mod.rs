@@ -14,7 +14,6 @@
 //! sum stalls up. `meter` says how much time a sample stands for, `health` keeps a loop's last
 //! minute. `definitions` are what samples refer to.
 
-mod await_graph;
 mod between;
 mod call_tree;
 mod conditions;
@@ -55,7 +54,6 @@ use std::sync::Arc;
 use asyncspy_model::sample::{EndReason, Interruption, LoopDefinition, Session};
 use asyncspy_model::{Event, Sample, SamplingQuality, Snapshot, Stall};
 
-pub use await_graph::AwaitGraph;
 pub use loop_time::{Mode, Profile};
 
 use between::Between;

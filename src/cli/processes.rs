@@ -19,6 +19,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Every so many looks the list of processes is made anew.
 const LIST_EVERY: u32 = 8;
 
+/// How often one looks whether a process that is no Python becomes one: it may be a Python that
+/// has only begun to start.
+const TRIES: u32 = 5;
+
 /// How many past looks the busy share is an average of.
 const LOOKS_KEPT: usize = 20;
 
@@ -77,7 +81,8 @@ enum Known {
         busy: Vec<bool>,
     },
     Refused(ProcessRow),
-    NoPython,
+    /// With the command that it ran then, and how often it was looked at.
+    NoPython(String, u32),
 }
 
 impl Looker {
@@ -108,8 +113,13 @@ impl Looker {
             .collect();
         self.known.retain(|pid, _| pids.contains(pid));
         for pid in pids {
-            if pid != own {
-                self.known.entry(pid).or_insert_with(|| Known::attach(pid));
+            if pid == own {
+                continue;
+            }
+            let known = self.known.entry(pid).or_insert_with(|| Known::attach(pid));
+            if let Known::NoPython(before, tries) = known {
+                let (before, tries) = (std::mem::take(before), *tries);
+                *known = Known::attach_again(pid, before, tries);
             }
         }
     }
@@ -135,13 +145,27 @@ impl Known {
                 note: format!("{what} is not supported"),
                 ..ProcessRow::default()
             }),
-            Err(_) => Self::NoPython,
+            Err(_) => Self::NoPython(command(pid), 1),
+        }
+    }
+
+    /// As [`attach`](Self::attach), if there is hope: a shell that waited for its line may have
+    /// become a Python since.
+    fn attach_again(pid: i32, before: String, tries: u32) -> Self {
+        let now = command(pid);
+        if now == before && tries >= TRIES {
+            return Self::NoPython(before, tries);
+        }
+        let tries = if now == before { tries + 1 } else { 1 };
+        match Self::attach(pid) {
+            Self::NoPython(..) => Self::NoPython(now, tries),
+            other => other,
         }
     }
 
     fn row(&mut self) -> Look {
         match self {
-            Self::NoPython => Look::Hidden,
+            Self::NoPython(..) => Look::Hidden,
             Self::Refused(row) => Look::Row(row.clone()),
             Self::Python {
                 python,

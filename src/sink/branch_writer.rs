@@ -2,9 +2,8 @@
 
 use std::io;
 
-use asyncspy_model::{LoopId, Snapshot, TaskId, TaskInfo, TaskState};
+use asyncspy_model::{AwaitGraph, LoopId, Snapshot, TaskId, TaskInfo, TaskState};
 
-use super::await_graph::AwaitGraph;
 use super::branches::{Branch, Shape};
 use super::escape::{escape_to, width};
 use super::likeness::name_pattern;

@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use asyncspy_model::TaskInfo;
+use asyncspy_model::{AwaitGraph, TaskInfo};
 
-use super::await_graph::AwaitGraph;
 use super::likeness::{FOLD_FROM, Likeness};
 
 /// Which branches look the same.

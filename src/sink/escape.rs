@@ -7,20 +7,16 @@
 
 use std::borrow::Cow;
 
-use asyncspy_model::text::{ELLIPSIS, is_unsafe};
+use asyncspy_model::text::{ELLIPSIS, MAX_MARKS, Piece, Pieces, is_unsafe};
 use unicode_width::UnicodeWidthChar;
 
 /// Columns after which [`escape`] cuts. No honest name is longer; a few thousand of them must
 /// still fit a log line and memory.
 pub const MAX_COLUMNS: usize = 400;
 
-/// Combining marks that may follow one character. Vietnamese and Thai need two; a hundred of
-/// them paint over the lines above.
-const MAX_MARKS: usize = 4;
-
 /// The text with everything that does not print made visible, cut to [`MAX_COLUMNS`].
 ///
-/// Python's notation is used: `\n`, `\x1b`, `\u202e`, `\U000e0001`. A backslash stays as it is.
+/// The notation is that of [`asyncspy_model::text::escape`].
 #[must_use]
 pub fn escape(text: &str) -> Cow<'_, str> {
     escape_to(text, MAX_COLUMNS)
@@ -99,92 +95,6 @@ pub(super) fn prints(character: char) -> bool {
 /// True for text that prints as it is, one column a byte.
 fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
-}
-
-/// One character as it will be shown.
-#[derive(Clone, Copy)]
-struct Piece {
-    character: char,
-    escaped: bool,
-    width: usize,
-}
-
-impl Piece {
-    fn push_to(self, out: &mut String) {
-        if !self.escaped {
-            out.push(self.character);
-            return;
-        }
-        match self.character {
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            other => out.push_str(&numeric_escape(other)),
-        }
-    }
-}
-
-fn numeric_escape(character: char) -> String {
-    match u32::from(character) {
-        code @ 0..=0xff => format!("\\x{code:02x}"),
-        code @ 0x100..=0xffff => format!("\\u{code:04x}"),
-        code => format!("\\U{code:08x}"),
-    }
-}
-
-/// The characters of a text as they will be shown.
-struct Pieces<'a> {
-    chars: std::str::Chars<'a>,
-    /// Marks since the last character that has a width; at the beginning there is none to carry
-    /// them.
-    marks: usize,
-}
-
-impl<'a> Pieces<'a> {
-    fn new(text: &'a str) -> Self {
-        Self {
-            chars: text.chars(),
-            marks: MAX_MARKS,
-        }
-    }
-}
-
-impl Iterator for Pieces<'_> {
-    type Item = Piece;
-
-    fn next(&mut self) -> Option<Piece> {
-        let character = self.chars.next()?;
-        let width = character.width().filter(|_| !is_unsafe(character));
-        let escaped = match width {
-            None => true,
-            Some(0) => self.marks >= MAX_MARKS,
-            Some(_) => false,
-        };
-        let width = if escaped {
-            escape_width(character)
-        } else {
-            width.unwrap_or(0)
-        };
-        self.marks = match (escaped, width) {
-            (false, 0) => self.marks + 1,
-            (true, _) => MAX_MARKS,
-            (false, _) => 0,
-        };
-        Some(Piece {
-            character,
-            escaped,
-            width,
-        })
-    }
-}
-
-fn escape_width(character: char) -> usize {
-    match u32::from(character) {
-        0x09 | 0x0a | 0x0d => 2,
-        0..=0xff => 4,
-        0x100..=0xffff => 6,
-        _ => 10,
-    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,6 @@ pub mod task_table;
 pub mod task_tree;
 pub mod thread_dump;
 
-mod await_graph;
 mod branch_writer;
 mod branches;
 mod columns;

@@ -3,9 +3,8 @@
 use std::collections::HashSet;
 use std::io;
 
-use asyncspy_model::{LoopId, Snapshot, TaskInfo, TaskState};
+use asyncspy_model::{AwaitGraph, Cycle, LoopId, Snapshot, TaskInfo, TaskState};
 
-use super::await_graph::{AwaitGraph, Cycle};
 use super::branch_writer::TreeWriter;
 use super::escape::escape_to;
 use super::loop_text::write_heading;

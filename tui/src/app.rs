@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use asyncspy_model::report::Report;
-use asyncspy_model::{Location, Snapshot};
+use asyncspy_model::{AwaitGraph, Location, Snapshot};
 use ratatui::layout::Size;
 
 use crate::backend::{Backend, Options};
 use crate::document::Document;
-use crate::graph::AwaitGraph;
 use crate::header::Flags;
 use crate::help;
 use crate::layout::Areas;
@@ -152,12 +151,13 @@ impl App {
         };
         let same = |census: &Arc<Snapshot>| before.as_ref().is_some_and(|b| Arc::ptr_eq(b, census));
         if !report.snapshot.as_ref().is_some_and(same) {
-            let graph = report.snapshot.as_deref().map(AwaitGraph::new);
+            let census = report.snapshot.as_deref();
+            let graph = census.map(|census| AwaitGraph::build(&census.tasks));
             self.graph = Arc::new(graph.unwrap_or_default());
         }
         self.rebuild(backend);
         let sources = &mut self.sources;
-        let deadlocked = self.graph.circular_count();
+        let deadlocked = self.graph.in_cycles();
         self.verdict = verdict(&report, deadlocked, &mut |place| {
             sources.line(backend, place)
         });

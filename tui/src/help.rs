@@ -37,6 +37,10 @@ const WORDS: &[(&str, &str)] = &[
         "the target was stopped from outside (signal, debugger, freezer, suspend)",
     ),
     ("runnable", "a task that only waits for the loop"),
+    (
+        "since",
+        "how long each census, one a second, has found the task in this wait",
+    ),
     ("within", "the true duration is at most that far off"),
 ];
 

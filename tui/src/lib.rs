@@ -21,7 +21,6 @@ mod document;
 mod events;
 mod footer;
 mod format;
-mod graph;
 mod header;
 mod help;
 mod keys;

@@ -110,7 +110,7 @@ impl App {
                     crate::format::count(snapshot?.tasks.len() as u64)
                 ));
             }
-            ViewKind::Tree if self.graph.circular_count() > 0 => return Some("DEADLOCK".into()),
+            ViewKind::Tree if !self.graph.cycles().is_empty() => return Some("DEADLOCK".into()),
             ViewKind::Threads => snapshot?.threads.len() as u64,
             _ => return None,
         };

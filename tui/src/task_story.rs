@@ -63,6 +63,11 @@ pub(crate) fn describe_task(
     let awaited = task.waits_on.as_ref().map_or(&[][..], |waits| &waits.tasks);
     list_tasks(document, report, "Awaits", awaited);
     list_tasks(document, report, "Awaited by", &task.awaited_by);
+    document.heading("Identity");
+    document.fact("label", clean(&task.label()));
+    document.fact("class", clean(&task.class));
+    document.fact("id", task.id.to_string());
+    document.fact("loop", loop_words(report, task));
 }
 
 fn facts(document: &mut Document, report: &Report, task: &TaskInfo) {
@@ -97,10 +102,6 @@ fn facts(document: &mut Document, report: &Report, task: &TaskInfo) {
         "held loop",
         format!("{} ({share})", format::duration(history.held_ns)),
     );
-    document.fact("label", clean(&task.label()));
-    document.fact("class", clean(&task.class));
-    document.fact("id", task.id.to_string());
-    document.fact("loop", loop_words(report, task));
     if task.torn {
         let text = "the task changed while it was read: parts may mix two moments";
         document.toned_fact("torn", text, Tone::Warn);

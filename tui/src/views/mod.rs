@@ -3,8 +3,8 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use asyncspy_model::Location;
 use asyncspy_model::report::Report;
+use asyncspy_model::{AwaitGraph, Location};
 
 use self::hot::{By, Hot};
 use self::stalls::Stalls;
@@ -13,7 +13,6 @@ use self::threads::Threads;
 use self::tree::Tree;
 use self::waits::Waits;
 use crate::document::Document;
-use crate::graph::AwaitGraph;
 use crate::table::{Cell, Column, Sort};
 use crate::text::{Needle, long_place_and_function};
 use crate::theme::Tone;

@@ -6,6 +6,7 @@
 //! waiting  worker-7    3m05s  <1% Queue.get      12 s worker.py:17 run
 //! ```
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use asyncspy_model::report::{Report, TaskHistory};
@@ -29,7 +30,8 @@ const COLUMNS: &[Column] = &[
     Column::text("where", 18, 60, 0),
 ];
 
-/// The rows of the view: the tasks of the last census, those that held a loop most first.
+/// The rows of the view: the tasks of the last census, those that held a loop most first, then
+/// those that have waited longest.
 pub(crate) struct Tasks {
     report: Arc<Report>,
     snapshot: Option<Arc<Snapshot>>,
@@ -50,10 +52,11 @@ impl Tasks {
         };
         let mut order = std::mem::take(&mut tasks.order);
         order.sort_by_cached_key(|index| {
-            let held = tasks
-                .task_at(*index)
-                .map_or(0, |task| tasks.history(task).held_ns);
-            std::cmp::Reverse(held)
+            let task = tasks.task_at(*index)?;
+            let history = tasks.history(task);
+            let since = history.waiting_since_monotonic_ns;
+            let number = number_at_end(&task.name);
+            Some((Reverse(history.held_ns), since, number, task.name.clone()))
         });
         tasks.order = order;
         tasks
@@ -113,6 +116,15 @@ impl Tasks {
             _ => place_key(task.user_location()),
         }
     }
+}
+
+/// The number that a name ends in, so that `job-10` comes after `job-9`.
+fn number_at_end(name: &str) -> u64 {
+    let digits = name.len()
+        - name
+            .trim_end_matches(|last: char| last.is_ascii_digit())
+            .len();
+    name[name.len() - digits..].parse().unwrap_or(0)
 }
 
 /// Time from a moment to the report; 0 for the moment 0, which stands for "not known".

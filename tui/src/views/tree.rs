@@ -10,13 +10,12 @@
 use std::sync::Arc;
 
 use asyncspy_model::report::Report;
-use asyncspy_model::{Snapshot, TaskInfo};
+use asyncspy_model::{AwaitGraph, Snapshot, TaskInfo};
 
 use super::tasks::{age_cell, since, state_cell, visit_task_texts};
 use super::tree_walk::{Row, Walk, kind_of, likeness};
 use super::{Rows, SortKey, SourceLines, identity_of, place_cell};
 use crate::document::Document;
-use crate::graph::AwaitGraph;
 use crate::table::{Cell, Column, Sort};
 use crate::task_story::{describe_task, waits_words_in};
 use crate::text::{Needle, clean};
@@ -58,10 +57,7 @@ impl Tree {
     }
 
     fn task(&self, row: &Row) -> Option<&TaskInfo> {
-        self.snapshot
-            .as_ref()?
-            .tasks
-            .get(*row.tasks.first()? as usize)
+        self.snapshot.as_ref()?.tasks.get(*row.tasks.first()?)
     }
 
     fn waiting_ns(&self, task: &TaskInfo) -> u64 {
@@ -80,10 +76,7 @@ impl Tree {
             .snapshot
             .as_ref()
             .map_or(&[][..], |snapshot| &snapshot.tasks);
-        let waited = row
-            .tasks
-            .iter()
-            .filter_map(|index| tasks.get(*index as usize));
+        let waited = row.tasks.iter().filter_map(|index| tasks.get(*index));
         waited.map(|task| self.waiting_ns(task)).max().unwrap_or(0)
     }
 
@@ -121,7 +114,7 @@ impl Tree {
         let circular = row
             .tasks
             .first()
-            .is_some_and(|index| self.graph.is_circular(*index));
+            .is_some_and(|index| self.graph.in_cycle(*index));
         match (circular, row.again) {
             (true, true) => Cell::new(format!("{branches}DEADLOCK back to {name}")).tone(Tone::Bad),
             (true, false) => Cell::new(format!("{branches}DEADLOCK {name}")).tone(Tone::Bad),
@@ -165,10 +158,10 @@ impl Rows for Tree {
             .as_ref()
             .map_or(&[][..], |snapshot| &snapshot.tasks);
         for index in &self.rows[row].tasks {
-            if self.graph.is_circular(*index) {
+            if self.graph.in_cycle(*index) {
                 visit("deadlock");
             }
-            if let Some(task) = tasks.get(*index as usize) {
+            if let Some(task) = tasks.get(*index) {
                 visit_task_texts(task, visit);
             }
         }
@@ -195,11 +188,7 @@ impl Rows for Tree {
             .map_or(&[][..], |snapshot| &snapshot.tasks);
         if row.tasks.len() > 1 {
             document.heading(format!("{} equal tasks", row.tasks.len()));
-            for task in row
-                .tasks
-                .iter()
-                .filter_map(|index| tasks.get(*index as usize))
-            {
+            for task in row.tasks.iter().filter_map(|index| tasks.get(*index)) {
                 let waited = age_cell(self.waiting_ns(task)).text;
                 document.text(format!("  {waited:>6}  {}", clean(&task.name)), Tone::Plain);
             }

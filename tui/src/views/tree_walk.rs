@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use asyncspy_model::{Snapshot, TaskInfo};
+use asyncspy_model::{AwaitGraph, Snapshot, TaskInfo};
 
 use super::identity_of;
-use crate::graph::AwaitGraph;
 
 /// From this many on equal tasks are folded.
 const FOLDED: usize = 3;
@@ -14,7 +13,7 @@ const FOLDED: usize = 3;
 /// A task, or several equal ones that await no other task.
 pub(crate) struct Row {
     /// Indices into the census; never empty.
-    pub(crate) tasks: Vec<u32>,
+    pub(crate) tasks: Vec<usize>,
     /// The row of the task that awaits it.
     pub(crate) parent: Option<u32>,
     pub(crate) depth: u32,
@@ -51,44 +50,38 @@ impl<'a> Walk<'a> {
 
     /// The rows in the order of the tree.
     pub(crate) fn run(mut self) -> Vec<Row> {
-        let all = 0..self.graph.len();
-        // Circles have no root; one of each stands for it, before all others.
-        for task in all.clone().filter(|task| self.graph.is_circular(*task)) {
-            if !self.seen[task as usize] {
-                self.descend_from(vec![task]);
-            }
+        let graph = self.graph;
+        // Of each circle one task stands before all others.
+        for circle in graph.cycles() {
+            self.descend_from(circle.path.first().copied());
         }
-        let roots = all
-            .clone()
-            .filter(|task| self.graph.is_root(*task))
-            .collect();
-        self.descend_from(roots);
-        // Nothing is left, unless the graph contradicts itself.
-        let missed = all.filter(|task| !self.seen[*task as usize]).collect();
-        self.descend_from(missed);
+        self.descend_from(graph.roots().iter().copied());
         self.rows
     }
 
-    fn descend_from(&mut self, roots: Vec<u32>) {
+    /// Adds those that do not stand in the tree yet, with all that they await.
+    fn descend_from(&mut self, roots: impl IntoIterator<Item = usize>) {
+        let seen = &self.seen;
+        let roots: Vec<usize> = roots.into_iter().filter(|task| !seen[*task]).collect();
         self.push_pending(&roots, None, 0);
         while let Some(mut row) = self.pending.pop() {
             let first = row.tasks.first().copied().unwrap_or(0);
-            row.again = self.seen[first as usize];
+            row.again = self.seen[first];
             for task in &row.tasks {
-                self.seen[*task as usize] = true;
+                self.seen[*task] = true;
             }
             let index = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
             let (descend, depth) = (!row.again && row.tasks.len() == 1, row.depth + 1);
             self.rows.push(row);
             if descend {
                 let graph = self.graph;
-                self.push_pending(graph.awaited_by(first), Some(index), depth);
+                self.push_pending(graph.children(first), Some(index), depth);
             }
         }
     }
 
     /// Puts siblings on the stack, equal ones folded, the first one on top.
-    fn push_pending(&mut self, tasks: &[u32], parent: Option<u32>, depth: u32) {
+    fn push_pending(&mut self, tasks: &[usize], parent: Option<u32>, depth: u32) {
         let mut groups = self.fold(tasks);
         let mut last = true;
         while let Some(tasks) = groups.pop() {
@@ -104,17 +97,16 @@ impl<'a> Walk<'a> {
     }
 
     /// Groups of equal tasks that await no other, and each other task by itself.
-    fn fold(&self, tasks: &[u32]) -> Vec<Vec<u32>> {
-        let mut groups: Vec<Vec<u32>> = Vec::new();
+    fn fold(&self, tasks: &[usize]) -> Vec<Vec<usize>> {
+        let mut groups: Vec<Vec<usize>> = Vec::new();
         let mut positions: HashMap<u64, usize> = HashMap::new();
         for &task in tasks {
-            let foldable =
-                self.folding && self.graph.awaited_by(task).is_empty() && !self.seen[task as usize];
+            let foldable = self.folding && self.graph.children(task).is_empty() && !self.seen[task];
             if !foldable {
                 groups.push(vec![task]);
                 continue;
             }
-            let key = likeness(&self.snapshot.tasks[task as usize]);
+            let key = likeness(&self.snapshot.tasks[task]);
             let position = *positions.entry(key).or_insert(groups.len());
             match groups.get_mut(position) {
                 Some(group) => group.push(task),

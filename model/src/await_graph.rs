@@ -1,15 +1,19 @@
-//! Who awaits whom: the tasks of a snapshot as a graph, from each task's `awaited_by`.
+//! Who awaits whom: the tasks of a snapshot as a graph, from what each task waits for and who
+//! waits for it, since either side of an edge may be missing.
 //!
 //! Tasks are named by their position in the snapshot. Nothing here recurses: the target decides
 //! how deep the graph is.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet, VecDeque};
+mod knots;
 
-use asyncspy_model::{TaskId, TaskInfo};
+use std::collections::{HashMap, HashSet};
+
+use crate::{TaskId, TaskInfo};
+use knots::{components, shortest_cycle};
 
 /// The graph: an edge leads from a task to one that it waits for.
-pub(super) struct AwaitGraph {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AwaitGraph {
     children: Vec<Vec<usize>>,
     awaiters: Vec<usize>,
     roots: Vec<usize>,
@@ -19,17 +23,19 @@ pub(super) struct AwaitGraph {
 }
 
 /// Tasks that wait for each other.
-pub(super) struct Cycle {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cycle {
     /// One shortest way around, beginning at the task that comes first in the snapshot; the last
     /// of them waits for the first.
-    pub(super) path: Vec<usize>,
+    pub path: Vec<usize>,
     /// All tasks that lie on some cycle with these.
-    pub(super) members: usize,
+    pub members: usize,
 }
 
 impl AwaitGraph {
     /// Builds the graph. Awaiters that are not among `tasks` are left out.
-    pub(super) fn build(tasks: &[TaskInfo]) -> Self {
+    #[must_use]
+    pub fn build(tasks: &[TaskInfo]) -> Self {
         let (children, awaiters) = edges(tasks);
         let components = components(&children);
         let mut graph = Self {
@@ -50,32 +56,44 @@ impl AwaitGraph {
 
     /// Tasks that nobody awaits, and of each cycle that nobody else awaits the first task; in the
     /// order of the snapshot. Every task can be reached from them.
-    pub(super) fn roots(&self) -> &[usize] {
+    #[must_use]
+    pub fn roots(&self) -> &[usize] {
         &self.roots
     }
 
     /// The tasks that a task waits for, in the order of the snapshot.
-    pub(super) fn children(&self, task: usize) -> &[usize] {
-        &self.children[task]
+    #[must_use]
+    pub fn children(&self, task: usize) -> &[usize] {
+        self.children.get(task).map_or(&[], Vec::as_slice)
     }
 
     /// How many listed tasks wait for a task.
-    pub(super) fn awaiters(&self, task: usize) -> usize {
-        self.awaiters[task]
+    #[must_use]
+    pub fn awaiters(&self, task: usize) -> usize {
+        self.awaiters.get(task).copied().unwrap_or(0)
     }
 
     /// Deadlocks: tasks that wait for each other, a cycle for each knot of them.
-    pub(super) fn cycles(&self) -> &[Cycle] {
+    #[must_use]
+    pub fn cycles(&self) -> &[Cycle] {
         &self.cycles
     }
 
     /// True if the task waits for itself, over others or directly.
-    pub(super) fn in_cycle(&self, task: usize) -> bool {
-        self.in_cycle[task]
+    #[must_use]
+    pub fn in_cycle(&self, task: usize) -> bool {
+        self.in_cycle.get(task).copied().unwrap_or(false)
+    }
+
+    /// How many tasks wait for themselves, over others or directly.
+    #[must_use]
+    pub fn in_cycles(&self) -> usize {
+        self.in_cycle.iter().filter(|in_cycle| **in_cycle).count()
     }
 
     /// All tasks, each after those that it waits for, as far as cycles allow that.
-    pub(super) fn bottom_up(&self) -> &[usize] {
+    #[must_use]
+    pub fn bottom_up(&self) -> &[usize] {
         &self.bottom_up
     }
 
@@ -122,144 +140,50 @@ fn edges(tasks: &[TaskInfo]) -> (Vec<Vec<usize>>, Vec<usize>) {
         index_of.entry(task.id).or_insert(index);
     }
     let mut children = vec![Vec::new(); tasks.len()];
-    let mut awaiters = vec![0; tasks.len()];
     for (index, task) in tasks.iter().enumerate() {
         for awaiter in task.awaited_by.iter().filter_map(|id| index_of.get(id)) {
-            // An awaiter that is listed twice is one; its last child tells.
-            if children[*awaiter].last() != Some(&index) {
-                children[*awaiter].push(index);
-                awaiters[index] += 1;
-            }
+            children[*awaiter].push(index);
+        }
+        let awaited = task.waits_on.iter().flat_map(|wait| &wait.tasks);
+        children[index].extend(awaited.filter_map(|id| index_of.get(id)));
+    }
+    let mut awaiters = vec![0; tasks.len()];
+    for children in &mut children {
+        children.sort_unstable();
+        children.dedup();
+        for child in children.iter() {
+            awaiters[*child] += 1;
         }
     }
     (children, awaiters)
-}
-
-/// Strongly connected components, each after those that it leads to (Tarjan 1972, with a stack
-/// of our own instead of recursion).
-fn components(children: &[Vec<usize>]) -> Vec<Vec<usize>> {
-    let mut search = Search {
-        children,
-        number: vec![0; children.len()],
-        low: vec![0; children.len()],
-        waiting: vec![false; children.len()],
-        pending: Vec::new(),
-        next_number: 1,
-        found: Vec::new(),
-    };
-    for start in 0..children.len() {
-        if search.number[start] == 0 {
-            search.run_from(start);
-        }
-    }
-    search.found
-}
-
-struct Search<'a> {
-    children: &'a [Vec<usize>],
-    /// Order of discovery, from 1; 0 for a task not seen yet.
-    number: Vec<usize>,
-    /// Lowest number that can be reached within the component.
-    low: Vec<usize>,
-    /// True while the task's component is not complete.
-    waiting: Vec<bool>,
-    pending: Vec<usize>,
-    next_number: usize,
-    found: Vec<Vec<usize>>,
-}
-
-impl Search<'_> {
-    fn run_from(&mut self, start: usize) {
-        let mut path = vec![(start, 0)];
-        self.discover(start);
-        while let Some((task, next)) = path.last_mut() {
-            let task = *task;
-            let Some(&child) = self.children[task].get(*next) else {
-                path.pop();
-                if let Some((parent, _)) = path.last() {
-                    self.low[*parent] = self.low[*parent].min(self.low[task]);
-                }
-                self.close(task);
-                continue;
-            };
-            *next += 1;
-            if self.number[child] == 0 {
-                self.discover(child);
-                path.push((child, 0));
-            } else if self.waiting[child] {
-                self.low[task] = self.low[task].min(self.number[child]);
-            }
-        }
-    }
-
-    fn discover(&mut self, task: usize) {
-        self.number[task] = self.next_number;
-        self.low[task] = self.next_number;
-        self.next_number += 1;
-        self.waiting[task] = true;
-        self.pending.push(task);
-    }
-
-    /// Takes the component off the stack if `task` is its first.
-    fn close(&mut self, task: usize) {
-        if self.low[task] != self.number[task] {
-            return;
-        }
-        let start = self
-            .pending
-            .iter()
-            .rposition(|member| *member == task)
-            .unwrap_or(0);
-        let component = self.pending.split_off(start);
-        for member in &component {
-            self.waiting[*member] = false;
-        }
-        self.found.push(component);
-    }
-}
-
-/// A shortest way from a task back to itself, breadth first. The last task waits for the first.
-fn shortest_cycle(
-    children: &[Vec<usize>],
-    start: usize,
-    is_inside: impl Fn(&usize) -> bool,
-) -> Vec<usize> {
-    let mut came_from: HashMap<usize, usize> = HashMap::new();
-    let mut queue = VecDeque::from([start]);
-    while let Some(task) = queue.pop_front() {
-        for &child in children[task].iter().filter(|child| is_inside(child)) {
-            if child == start {
-                return path_to(task, start, &came_from);
-            }
-            if let Entry::Vacant(unseen) = came_from.entry(child) {
-                unseen.insert(task);
-                queue.push_back(child);
-            }
-        }
-    }
-    vec![start]
-}
-
-fn path_to(last: usize, start: usize, came_from: &HashMap<usize, usize>) -> Vec<usize> {
-    let mut path = vec![last];
-    let mut task = last;
-    while task != start {
-        match came_from.get(&task) {
-            Some(&previous) => task = previous,
-            None => break,
-        }
-        path.push(task);
-    }
-    path.reverse();
-    path
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::fixtures::{task, task_id};
     use super::*;
+    use crate::{LoopId, RemoteAddr, TaskState, WaitsOn};
+
+    fn task_id(number: u64) -> TaskId {
+        TaskId(RemoteAddr(number))
+    }
+
+    fn task(number: u64) -> TaskInfo {
+        TaskInfo {
+            id: task_id(number),
+            name: "t".into(),
+            class: "Task".into(),
+            loop_id: LoopId(RemoteAddr(1)),
+            state: TaskState::Waiting,
+            cancelling: false,
+            coroutine_stack: [].into(),
+            sync_stack: [].into(),
+            awaited_by: Vec::new(),
+            waits_on: None,
+            torn: false,
+        }
+    }
 
     /// Tasks from (task, those who await it) pairs; tasks are numbered from 0.
     fn graph(awaited_by: &[&[u64]]) -> AwaitGraph {
@@ -267,7 +191,7 @@ mod tests {
             .zip(awaited_by)
             .map(|(number, awaiters)| TaskInfo {
                 awaited_by: awaiters.iter().map(|awaiter| task_id(*awaiter)).collect(),
-                ..task(number, "t")
+                ..task(number)
             })
             .collect();
         AwaitGraph::build(&tasks)
@@ -288,6 +212,23 @@ mod tests {
         assert_eq!(graph.children(0), [1, 2]);
         assert_eq!((graph.awaiters(1), graph.awaiters(2)), (1, 2));
         assert!(graph.cycles().is_empty());
+    }
+
+    #[test]
+    fn an_edge_that_both_ends_tell_is_one() {
+        let mut parent = task(0);
+        parent.waits_on = Some(WaitsOn {
+            kind: "gather".into(),
+            leaf: "_GatheringFuture".into(),
+            tasks: vec![task_id(2), task_id(1), task_id(99)],
+            detail: None,
+        });
+        let mut child = task(1);
+        child.awaited_by = vec![task_id(0), task_id(0)];
+        let graph = AwaitGraph::build(&[parent, child, task(2)]);
+        assert_eq!(graph.children(0), [1, 2]);
+        assert_eq!((graph.roots(), graph.awaiters(1)), (&[0][..], 1));
+        assert_eq!(graph.in_cycles(), 0);
     }
 
     #[test]
@@ -312,7 +253,7 @@ mod tests {
         let tasks: Vec<TaskInfo> = (0..=last)
             .map(|number| TaskInfo {
                 awaited_by: vec![task_id(if number == 0 { last } else { number - 1 })],
-                ..task(number, "t")
+                ..task(number)
             })
             .collect();
         let cycle = AwaitGraph::build(&tasks);
