@@ -65,7 +65,7 @@ fn no_such_process() {
 }
 
 fn a_zombie() {
-    let child = Command::new("true").spawn().unwrap();
+    let mut child = Command::new("true").spawn().unwrap();
     let stat = format!("/proc/{}/stat", child.id());
     while !fs::read_to_string(&stat).unwrap().contains(") Z ") {
         std::thread::yield_now();
@@ -73,6 +73,7 @@ fn a_zombie() {
     let told = run(&["ps", &child.id().to_string()]).failed_with(3);
     let parent = format!("it is a zombie: its parent {} (", std::process::id());
     assert!(told.contains(&parent), "{told}");
+    child.wait().unwrap();
 }
 
 fn a_kernel_thread() {

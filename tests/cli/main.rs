@@ -3,6 +3,11 @@
 //! Every target says when it is ready; nothing here sleeps for a fixed time. What cannot run here
 //! is shown as ignored with the reason in its name.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "these are tests, though in functions that clippy does not know as such"
+)]
+
 /// Tests that are plain functions, which fail by a panic.
 macro_rules! tests {
     ($module:literal; $($function:ident),+ $(,)?) => {

@@ -28,7 +28,7 @@ fn ps_lists_the_tasks() {
         let finished = run(arguments);
         assert_eq!(finished.code, Some(0), "{finished:?}");
         assert_eq!(finished.err, "");
-        let head = format!("pid {}, Python 3.", target.pid.to_string());
+        let head = format!("pid {}, Python 3.", target.pid);
         assert!(finished.out.starts_with(&head), "{}", finished.out);
         assert!(
             finished.out.contains("7 tasks on 1 loop"),
