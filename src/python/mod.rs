@@ -7,6 +7,7 @@
 //! - [`frame`]: frames; [`stack`]: the stack of a running thread, proven.
 //! - [`thread`]: interpreters, threads, the GIL, the garbage collector.
 //! - [`thread_names`]: what `threading` calls them.
+//! - [`recording`]: an interpreter whose memory was recorded.
 //! - [`locals`]: local variables as short texts.
 
 pub mod attach;
@@ -14,10 +15,11 @@ pub mod code;
 pub mod frame;
 pub mod locals;
 pub mod object;
+pub mod recording;
 pub mod stack;
 pub mod thread;
 pub mod thread_names;
 pub mod types;
 
-pub use attach::{AttachError, Python};
+pub use attach::{Anchors, AttachError, Python};
 pub use object::Objects;

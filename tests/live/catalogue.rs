@@ -8,7 +8,7 @@ pub use asyncspy_test_support::trials::{one_per_minor, trial, trial_alone, trial
 use asyncspy_test_support::{Interpreter, Outcome, interpreters};
 use libtest_mimic::Trial;
 
-use crate::{busy, edges, kinds, lifecycle, locals, namespaces, programs};
+use crate::{busy, edges, kinds, lifecycle, locals, namespaces, programs, record};
 
 /// All tests.
 ///
@@ -25,6 +25,7 @@ pub fn all() -> Outcome<Vec<Trial>> {
     trials.extend(lifecycle::trials(&supported));
     trials.extend(namespaces::trials(&supported));
     trials.extend(busy::trials(&supported));
+    trials.extend(record::trials(&supported));
     Ok(trials)
 }
 

@@ -4,11 +4,13 @@
 //! - [`target`]: a program of `tests/targets` that runs, and the commands that it obeys.
 //! - [`truth`]: what such a program says of itself.
 //! - [`trials`]: tests that can say that they cannot run here.
+//! - [`golden`]: snapshots without what differs each time.
 //! - [`compare`]: how that differs from what was read from outside.
 //!
 //! Nothing here reads a process's memory, so nothing here can share a mistake with asyncspy.
 
 pub mod compare;
+pub mod golden;
 pub mod interpreters;
 pub mod target;
 pub mod trials;
