@@ -97,4 +97,5 @@ fn a_second_snapshot_of_the_same_memory_is_the_same() -> Outcome {
         let first = timeless(take());
         assert_eq!(first, timeless(take()), "3.{minor}");
     }
+    Ok(())
 }

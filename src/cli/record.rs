@@ -290,7 +290,9 @@ impl Destination {
         if is_stdout(path) {
             return Ok(Self::Stdout);
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
         let file = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
         let file = file.map_err(|error| unwritable(path, &error))?;
         Ok(Self::File(path.to_owned(), file))
