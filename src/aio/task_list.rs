@@ -220,12 +220,13 @@ mod tests {
     use std::collections::HashMap;
 
     type Ring = HashMap<u64, [u64; 2]>;
+    type Change = Box<dyn Fn(usize, &mut Ring)>;
 
     /// A list that changes after so many node reads.
     struct Shifting {
         nodes: RefCell<Ring>,
         reads: RefCell<usize>,
-        change: Box<dyn Fn(usize, &mut Ring)>,
+        change: Change,
     }
 
     impl MemoryView for Shifting {
