@@ -6,6 +6,7 @@
 //! - [`code`]: code objects and their line tables.
 //! - [`frame`]: frames; [`stack`]: the stack of a running thread, proven.
 //! - [`thread`]: interpreters, threads, the GIL, the garbage collector.
+//! - [`recording`]: an interpreter whose memory was recorded.
 //! - [`locals`]: local variables as short texts.
 
 pub mod attach;
@@ -13,9 +14,10 @@ pub mod code;
 pub mod frame;
 pub mod locals;
 pub mod object;
+pub mod recording;
 pub mod stack;
 pub mod thread;
 pub mod types;
 
-pub use attach::{AttachError, Python};
+pub use attach::{Anchors, AttachError, Python};
 pub use object::Objects;

@@ -1,6 +1,6 @@
 //! The other process, no Python in it.
 //!
-//! - [`memory`]: reading its memory, live or recorded.
+//! - [`memory`]: reading its memory. [`recorded`]: memory that was read before.
 //! - [`gather`]: many small reads in one call.
 //! - [`image`]: its memory page by page, fetched in bulk.
 //! - [`maps`], [`elf`]: what is mapped where, sections and symbols of the mapped files.
@@ -14,6 +14,7 @@ pub mod maps;
 pub mod memory;
 pub mod process;
 pub mod program;
+pub mod recorded;
 pub mod threads;
 
 pub use image::PageImage;

@@ -8,7 +8,7 @@ use asyncspy_model::Snapshot;
 use asyncspy_test_support::{Interpreter, Outcome, interpreters};
 use libtest_mimic::{Failed, Trial};
 
-use crate::{busy, edges, kinds, lifecycle, locals, namespaces, programs};
+use crate::{busy, edges, kinds, lifecycle, locals, namespaces, programs, record};
 
 /// Held for reading by each test, and for writing by one that needs the machine for itself.
 static MACHINE: RwLock<()> = RwLock::new(());
@@ -28,6 +28,7 @@ pub fn all() -> Outcome<Vec<Trial>> {
     trials.extend(lifecycle::trials(&supported));
     trials.extend(namespaces::trials(&supported));
     trials.extend(busy::trials(&supported));
+    trials.extend(record::trials(&supported));
     Ok(trials)
 }
 

@@ -12,6 +12,7 @@ mod lifecycle;
 mod locals;
 mod namespaces;
 mod programs;
+mod record;
 
 use libtest_mimic::{Arguments, Conclusion};
 

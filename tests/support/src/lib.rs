@@ -3,11 +3,13 @@
 //! - [`interpreters`]: which Pythons there are, as `scripts/interpreters` found or brought them.
 //! - [`target`]: a program of `tests/targets` that runs, and the commands that it obeys.
 //! - [`truth`]: what such a program says of itself.
+//! - [`golden`]: snapshots without what differs each time.
 //! - [`compare`]: how that differs from what was read from outside.
 //!
 //! Nothing here reads a process's memory, so nothing here can share a mistake with asyncspy.
 
 pub mod compare;
+pub mod golden;
 pub mod interpreters;
 pub mod target;
 pub mod truth;
