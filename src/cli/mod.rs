@@ -15,7 +15,7 @@ pub mod attach;
 pub mod common;
 pub mod demo;
 pub mod destination;
-mod diagnosis;
+pub mod diagnosis;
 pub mod dump;
 pub mod error;
 pub mod help;
