@@ -76,7 +76,7 @@ struct Looker {
 enum Known {
     Python {
         python: Box<Python>,
-        snapshooter: Snapshooter,
+        snapshooter: Box<Snapshooter>,
         /// Whether its loop was busy, at each of the last looks.
         busy: Vec<bool>,
     },
@@ -136,7 +136,7 @@ impl Known {
         match Python::attach(pid) {
             Ok(python) => Self::Python {
                 python: Box::new(python),
-                snapshooter: Snapshooter::default(),
+                snapshooter: Box::default(),
                 busy: Vec::new(),
             },
             Err(AttachError::Unsupported { what, .. }) => Self::Refused(ProcessRow {
