@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::time::Instant;
 
-use asyncspy::aio::snapshot::{SnapshotOptions, Snapshooter};
+use asyncspy::aio::snapshot::{Snapshooter, SnapshotOptions};
 use asyncspy::python::Python;
 
 fn main() -> Result<(), Box<dyn Error>> {

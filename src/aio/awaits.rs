@@ -296,10 +296,7 @@ impl<'a, 'c> Search<'a, 'c> {
     }
 
     /// Notes the task that a callback wakes, or returns the future that it completes.
-    fn after_callback(
-        &mut self,
-        callback: RemoteAddr,
-    ) -> Result<Option<RemoteAddr>, MemoryError> {
+    fn after_callback(&mut self, callback: RemoteAddr) -> Result<Option<RemoteAddr>, MemoryError> {
         let owner = match self.caches.types.kind_of(self.objects, callback) {
             // `m_self` of the builtin `task_wakeup`, `im_self` of a method.
             TypeKind::Builtin | TypeKind::Method => callback.offset(24),
@@ -342,11 +339,7 @@ impl<'a, 'c> Search<'a, 'c> {
     }
 
     /// What the innermost frame of a wait knows: `_wait`, `wait_for`, TaskGroup.
-    fn by_frame(
-        &mut self,
-        record: &TaskRecord,
-        frame: &RawFrame,
-    ) -> Result<(), MemoryError> {
+    fn by_frame(&mut self, record: &TaskRecord, frame: &RawFrame) -> Result<(), MemoryError> {
         let Some(innermost) = record.chain.first() else {
             return Ok(());
         };

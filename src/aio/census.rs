@@ -88,11 +88,7 @@ pub fn read_tasks(
 }
 
 /// Fetches what decided the tasks that are known, and the objects of those that are not.
-fn fetch(
-    now: &PageImage<'_>,
-    memo: &CensusMemo,
-    addrs: &[RemoteAddr],
-) -> Result<(), MemoryError> {
+fn fetch(now: &PageImage<'_>, memo: &CensusMemo, addrs: &[RemoteAddr]) -> Result<(), MemoryError> {
     let known = addrs.iter().filter_map(|addr| memo.known.get(addr));
     let of_known = known.flat_map(|known| memo.pieces[known.pieces.clone()].iter().copied());
     let unknown = addrs.iter().filter(|addr| !memo.known.contains_key(addr));
@@ -101,11 +97,7 @@ fn fetch(
 }
 
 impl CensusMemo {
-    fn keep(
-        &mut self,
-        record: Arc<TaskRecord>,
-        pieces: &[(RemoteAddr, u64)],
-    ) -> Arc<TaskRecord> {
+    fn keep(&mut self, record: Arc<TaskRecord>, pieces: &[(RemoteAddr, u64)]) -> Arc<TaskRecord> {
         let first = self.pieces.len();
         self.pieces.extend_from_slice(pieces);
         let known = Known {
@@ -162,8 +154,7 @@ impl Reader<'_, '_> {
                 Ok(None) => {}
                 _ => {
                     let memory = self.now.memory();
-                    slots[at] =
-                        census.read_proven(memory, self.layout, self.caches, addrs[at])?;
+                    slots[at] = census.read_proven(memory, self.layout, self.caches, addrs[at])?;
                 }
             }
         }

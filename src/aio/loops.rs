@@ -1,6 +1,8 @@
 //! The loops of an interpreter, as a snapshot shows them.
 
-use asyncspy_model::{FaultKind, Faults, LoopId, LoopInfo, LoopKind, LoopState, RemoteAddr, TaskId};
+use asyncspy_model::{
+    FaultKind, Faults, LoopId, LoopInfo, LoopKind, LoopState, RemoteAddr, TaskId,
+};
 use rustc_hash::FxHashMap;
 
 use super::Caches;
@@ -36,7 +38,10 @@ struct RunBy {
 
 impl LoopTable {
     fn entry(&mut self, addr: RemoteAddr) -> &mut LoopUse {
-        let known = self.loops.iter().position(|(loop_addr, _)| *loop_addr == addr);
+        let known = self
+            .loops
+            .iter()
+            .position(|(loop_addr, _)| *loop_addr == addr);
         let at = known.unwrap_or_else(|| {
             self.loops.push((addr, LoopUse::default()));
             self.loops.len() - 1

@@ -1,6 +1,5 @@
 //! What each thread executes: its frames, its loop, the tasks whose steps are on its stack.
 
-
 use asyncspy_model::RemoteAddr;
 use asyncspy_model::stack::Chain;
 
@@ -9,10 +8,10 @@ use super::chain::{Place, read_place};
 use super::loop_frame::{LoopFrame, find_loop_frame, read_loop_frame};
 use crate::layout::{Layout, RunningLoop};
 use crate::python::frame::{FrameChain, Owner, RawFrame};
-use crate::python::stack::StackReader;
-use crate::target::gather::Gather;
 use crate::python::object::Objects;
+use crate::python::stack::StackReader;
 use crate::python::thread::Thread;
+use crate::target::gather::Gather;
 use crate::target::image::PageImage;
 use crate::target::memory::{MemoryError, MemoryViewExt};
 
@@ -69,9 +68,7 @@ impl ThreadActivity {
             .collect();
         let loop_addr = running_loop(objects, thread, inner_pid).unwrap_or(RemoteAddr::NULL);
         let loop_frame = match find_loop_frame(objects, caches, &chain) {
-            Ok(Some((depth, frame, code))) => {
-                read_loop_frame(objects, depth, &frame, &code).ok()
-            }
+            Ok(Some((depth, frame, code))) => read_loop_frame(objects, depth, &frame, &code).ok(),
             _ => None,
         };
         Ok(Self {

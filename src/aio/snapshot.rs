@@ -123,15 +123,13 @@ impl Snapshooter {
         if !all {
             faults.add(FaultKind::ThreadUnreadable);
         }
-        let registered = self
-            .registries
-            .collect(
-                image,
-                layout,
-                &interpreter,
-                &threads,
-                &mut self.caches.types,
-            )?;
+        let registered = self.registries.collect(
+            image,
+            layout,
+            &interpreter,
+            &threads,
+            &mut self.caches.types,
+        )?;
         faults.merge(&registered.faults);
         let mut census = {
             let memo = self.memos.entry(interpreter.id).or_default();
@@ -172,15 +170,13 @@ impl Snapshooter {
             return Ok(());
         }
         let fresh = PageImage::new(image.memory());
-        let now = self
-            .registries
-            .collect(
-                &fresh,
-                &python.layout,
-                interpreter,
-                threads,
-                &mut self.caches.types,
-            )?;
+        let now = self.registries.collect(
+            &fresh,
+            &python.layout,
+            interpreter,
+            threads,
+            &mut self.caches.types,
+        )?;
         let registered: FxHashSet<RemoteAddr> = now.tasks.into_iter().collect();
         for addr in std::mem::take(&mut census.unreadable) {
             if !registered.contains(&addr) {

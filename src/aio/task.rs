@@ -10,9 +10,9 @@ use asyncspy_model::{LoopId, RemoteAddr, TaskId, WaitsOn};
 use rustc_hash::FxHashSet;
 
 use super::Caches;
+use super::chain::{GeneratorState, MAX_CHAIN, Place, read_link, read_place};
 use super::edges::{TaskEdges, edges_of};
 use super::wait_kind::waits_on;
-use super::chain::{GeneratorState, MAX_CHAIN, Place, read_link, read_place};
 use crate::layout::Layout;
 use crate::python::frame::RawFrame;
 use crate::python::object::Objects;
@@ -314,11 +314,7 @@ impl TaskRecord {
 
 /// True if both images hold the same bytes in all these ranges.
 #[must_use]
-pub fn agree(
-    first: &PageImage<'_>,
-    second: &PageImage<'_>,
-    pieces: &[(RemoteAddr, u64)],
-) -> bool {
+pub fn agree(first: &PageImage<'_>, second: &PageImage<'_>, pieces: &[(RemoteAddr, u64)]) -> bool {
     pieces
         .iter()
         .all(|(addr, len)| first.agrees_with(second, *addr, *len))

@@ -195,7 +195,8 @@ impl<'a> Walk<'a> {
     /// The links of these nodes, read in this order; `None` for one that cannot be read.
     fn read_links(&mut self, nodes: &[RemoteAddr]) -> Result<Vec<Option<Links>>, MemoryError> {
         self.pieces.clear();
-        self.pieces.extend(nodes.iter().map(|node| piece(*node, 16)));
+        self.pieces
+            .extend(nodes.iter().map(|node| piece(*node, 16)));
         self.bytes.resize(16 * nodes.len(), 0);
         gather_all(self.memory, &self.pieces, &mut self.bytes, &mut self.ok)?;
         let links = self.bytes.chunks_exact(16).zip(&self.ok);
@@ -218,11 +219,14 @@ mod tests {
     use std::cell::RefCell;
     use std::collections::HashMap;
 
+    type Ring = HashMap<u64, [u64; 2]>;
+    type Change = Box<dyn Fn(usize, &mut Ring)>;
+
     /// A list that changes after so many node reads.
     struct Shifting {
-        nodes: RefCell<HashMap<u64, [u64; 2]>>,
+        nodes: RefCell<Ring>,
         reads: RefCell<usize>,
-        change: Box<dyn Fn(usize, &mut HashMap<u64, [u64; 2]>)>,
+        change: Change,
     }
 
     impl MemoryView for Shifting {
@@ -231,7 +235,10 @@ mod tests {
             if got == buf.len() {
                 return Ok(());
             }
-            Err(MemoryError::Unmapped { addr, len: buf.len() })
+            Err(MemoryError::Unmapped {
+                addr,
+                len: buf.len(),
+            })
         }
     }
 
@@ -267,7 +274,7 @@ mod tests {
     }
 
     /// Links the addresses in this order, the head first.
-    fn ring(order: &[u64]) -> HashMap<u64, [u64; 2]> {
+    fn ring(order: &[u64]) -> Ring {
         let count = order.len();
         let links = |at: usize| [order[(at + 1) % count], order[(at + count - 1) % count]];
         (0..count).map(|at| (order[at], links(at))).collect()
@@ -276,7 +283,7 @@ mod tests {
     fn walk(
         order: &[u64],
         guess: &[u64],
-        change: impl Fn(usize, &mut HashMap<u64, [u64; 2]>) + 'static,
+        change: impl Fn(usize, &mut Ring) + 'static,
     ) -> WalkedList {
         let memory = Shifting {
             nodes: RefCell::new(ring(order)),
@@ -306,11 +313,15 @@ mod tests {
     fn tasks_that_die_and_are_born_again_hide_no_survivor() {
         // 48 and 64 die while they are walked over, and their memory holds the newest tasks.
         for moment in 0..40 {
-            let list = walk(&[16, 32, 48, 64, 80], &[80, 64, 48, 32], move |reads, nodes| {
-                if reads == moment {
-                    *nodes = ring(&[16, 32, 80, 48, 64]);
-                }
-            });
+            let list = walk(
+                &[16, 32, 48, 64, 80],
+                &[80, 64, 48, 32],
+                move |reads, nodes| {
+                    if reads == moment {
+                        *nodes = ring(&[16, 32, 80, 48, 64]);
+                    }
+                },
+            );
             assert!(list.proven, "moment {moment}");
             for survivor in [32, 80] {
                 assert!(addrs(&list).contains(&survivor), "moment {moment}");

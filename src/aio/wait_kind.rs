@@ -22,11 +22,7 @@ pub fn is_asyncio_file(file: &str) -> bool {
 
 /// What a waiting task waits on, without the tasks; `None` when it does not wait.
 #[must_use]
-pub fn waits_on(
-    objects: Objects<'_>,
-    caches: &mut Caches,
-    record: &TaskRecord,
-) -> Option<WaitsOn> {
+pub fn waits_on(objects: Objects<'_>, caches: &mut Caches, record: &TaskRecord) -> Option<WaitsOn> {
     let leaf = record.leaf.as_ref().filter(|leaf| !leaf.done)?;
     let kind = match asyncio_call(&record.chain) {
         Some(call) => caches.chains.share(call.to_owned()),
@@ -98,11 +94,7 @@ fn by_callbacks(objects: Objects<'_>, caches: &mut Caches, record: &TaskRecord) 
 }
 
 /// The delay of a `sleep`, as text.
-fn sleep_delay(
-    objects: Objects<'_>,
-    caches: &mut Caches,
-    record: &TaskRecord,
-) -> Option<Arc<str>> {
+fn sleep_delay(objects: Objects<'_>, caches: &mut Caches, record: &TaskRecord) -> Option<Arc<str>> {
     let frame = record.inner_frames.first()?;
     let read = || -> Result<Option<f64>, MemoryError> {
         let code = caches.codes.get(objects, frame.code)?;

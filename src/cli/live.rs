@@ -88,10 +88,7 @@ impl Live {
             Save::FlameGraph => ("flame", "svg"),
             Save::Json => ("report", "json"),
         };
-        let path = PathBuf::from(format!(
-            "asyncspy-{}-{word}-{stamp}.{extension}",
-            self.pid
-        ));
+        let path = PathBuf::from(format!("asyncspy-{}-{word}-{stamp}.{extension}", self.pid));
         let mut bytes = Vec::new();
         let written = match what {
             Save::Dump => self.write_dump(&mut bytes, &report),

@@ -14,7 +14,8 @@
 pub mod attach;
 pub mod common;
 pub mod demo;
-pub mod diagnosis;
+pub mod destination;
+mod diagnosis;
 pub mod dump;
 pub mod error;
 pub mod help;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,12 @@ use asyncspy_model::report::Report;
 use asyncspy_model::sample::EndReason;
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
-use tempfile::NamedTempFile;
 
 use super::common::TargetArgs;
+use super::destination::{Destination, is_stdout};
 use super::error::{Error, Exit};
 use super::interrupt::Interrupt;
-use super::output::{note, print};
+use super::output::note;
 use super::sampling::{Next, Sampling, SamplingArgs, ThresholdArgs};
 use crate::analysis::{Analysis, Mode, Settings};
 use crate::sink::escape::escape;
@@ -100,12 +100,6 @@ impl From<ModeArg> for Mode {
             ModeArg::Wall => Self::Wall,
         }
     }
-}
-
-/// Where the result goes.
-enum Destination {
-    Stdout,
-    File(PathBuf, NamedTempFile),
 }
 
 pub(super) fn run(args: &RecordArgs) -> Result<(), Error> {
@@ -257,14 +251,7 @@ impl RecordArgs {
             Format::Speedscope => write_speedscope(out, profile, options),
             Format::Json => write_profile_json(out, profile, self.function),
         };
-        match destination {
-            Destination::Stdout => print(write),
-            Destination::File(path, file) => {
-                write_file(&path, file, write)?;
-                note(&format!("wrote {}", escape(&path.to_string_lossy())));
-                Ok(())
-            }
-        }
+        destination.write(write)
     }
 }
 
@@ -278,48 +265,6 @@ impl Format {
         };
         PathBuf::from(format!("asyncspy-{pid}.{extension}"))
     }
-}
-
-fn is_stdout(path: &Path) -> bool {
-    path == Path::new("-")
-}
-
-impl Destination {
-    /// Makes sure, before anything is gathered, that the result can be written.
-    fn open(path: &Path) -> Result<Self, Error> {
-        if is_stdout(path) {
-            return Ok(Self::Stdout);
-        }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let file = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
-        let file = file.map_err(|error| unwritable(path, &error))?;
-        Ok(Self::File(path.to_owned(), file))
-    }
-}
-
-/// Writes the whole file beside its place, then moves it there: it is whole or absent.
-fn write_file(
-    path: &Path,
-    mut file: NamedTempFile,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<(), Error> {
-    let written = write(&mut file).and_then(|()| file.flush());
-    written.map_err(|error| unwritable(path, &error))?;
-    // A temporary file is for its owner alone; a result is for whom the folder is.
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    let _ = std::fs::set_permissions(file.path(), readable);
-    file.persist(path)
-        .map_err(|error| unwritable(path, &error.error))?;
-    Ok(())
-}
-
-fn unwritable(path: &Path, error: &io::Error) -> Error {
-    Error::new(
-        Exit::Other,
-        format!("cannot write {}", escape(&path.to_string_lossy())),
-        error.to_string(),
-        "asyncspy record -o /tmp/asyncspy.svg, or another place that can be written",
-    )
 }
 
 /// A line on the standard error, if that is a terminal.

@@ -100,7 +100,10 @@ fn check_policy(fail_on: Option<FailOn>, report: &Report) -> Result<(), Error> {
         Exit::Policy,
         format!("{count} {kind}, and --fail-on forbids them"),
         "the event loop was blocked for longer than the threshold",
-        format!("asyncspy record --mode stalls -o stalls.svg {}", report.session.pid),
+        format!(
+            "asyncspy record --mode stalls -o stalls.svg {}",
+            report.session.pid
+        ),
     ))
 }
 
@@ -172,7 +175,9 @@ impl Printer {
         }
         let out = &mut io::stdout().lock();
         let written = self.log.write_due(out, self.last_ns);
-        written.and_then(|()| out.flush()).map_err(Error::from_output)
+        written
+            .and_then(|()| out.flush())
+            .map_err(Error::from_output)
     }
 
     fn finish(&mut self, report: &Report) -> Result<(), Error> {
@@ -182,7 +187,9 @@ impl Printer {
         } else {
             write_summary(out, report, &self.options)
         };
-        written.and_then(|()| out.flush()).map_err(Error::from_output)?;
+        written
+            .and_then(|()| out.flush())
+            .map_err(Error::from_output)?;
         if let Some(asyncspy_model::sample::EndReason::TargetExited) = report.ended {
             note(&format!("process {} has ended", report.session.pid));
         }

@@ -109,9 +109,17 @@ impl Layout {
         const OBJECT: u64 = 4096;
         const INTERPRETER: u64 = 1 << 21;
         let bounded = [
-            ("interpreters.head", self.runtime.interpreters_head, INTERPRETER),
+            (
+                "interpreters.head",
+                self.runtime.interpreters_head,
+                INTERPRETER,
+            ),
             ("interpreter.next", self.interpreter.next, INTERPRETER),
-            ("interpreter.threads", self.interpreter.threads_head, INTERPRETER),
+            (
+                "interpreter.threads",
+                self.interpreter.threads_head,
+                INTERPRETER,
+            ),
             ("interpreter.modules", self.interpreter.modules, INTERPRETER),
             ("interpreter.sysdict", self.interpreter.sysdict, INTERPRETER),
             ("thread.next", self.thread.next, OBJECT),

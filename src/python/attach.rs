@@ -146,7 +146,11 @@ impl Python {
         if self.anchors.runtime.is_null() {
             return Ok(self.anchors.interpreter);
         }
-        view.read_ptr(self.anchors.runtime.offset(self.layout.runtime.interpreters_head))
+        view.read_ptr(
+            self.anchors
+                .runtime
+                .offset(self.layout.runtime.interpreters_head),
+        )
     }
 
     /// Reads back what must be true of any interpreter: the modules are a dict, and `sys` says

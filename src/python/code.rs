@@ -268,7 +268,11 @@ fn signed_varint(bytes: &mut impl Iterator<Item = u8>) -> i32 {
         }
     }
     let magnitude = (value >> 1).cast_signed();
-    if value & 1 == 1 { -magnitude } else { magnitude }
+    if value & 1 == 1 {
+        -magnitude
+    } else {
+        magnitude
+    }
 }
 
 #[cfg(test)]
@@ -309,14 +313,9 @@ mod tests {
     #[test]
     fn locations_of_each_form_are_understood() {
         // Short form, one-line form +1, no-columns form +5, long form -2, none.
-        let table = [
-            0x80, 0x12, 0xd8, 1, 2, 0xe8, 10, 0xf0, 5, 1, 1, 1, 0xf8,
-        ];
+        let table = [0x80, 0x12, 0xd8, 1, 2, 0xe8, 10, 0xf0, 5, 1, 1, 1, 0xf8];
         let lines = decode_locations(&table, 100);
-        assert_eq!(
-            lines,
-            [(0, 100), (2, 101), (4, 106), (6, 104), (8, 0)]
-        );
+        assert_eq!(lines, [(0, 100), (2, 101), (4, 106), (6, 104), (8, 0)]);
     }
 
     proptest! {

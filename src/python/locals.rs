@@ -37,7 +37,10 @@ pub fn read_locals(
             continue;
         }
         let mut text = String::new();
-        if (Writer { objects, types }).write(value, 0, &mut text).is_err() {
+        if (Writer { objects, types })
+            .write(value, 0, &mut text)
+            .is_err()
+        {
             text.push_str("<unreadable>");
         }
         found.push((name.clone(), shorten(&text).into()));

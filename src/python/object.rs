@@ -88,7 +88,9 @@ impl<'a> Objects<'a> {
         let data = match (compact, ascii) {
             (true, true) => addr.offset(self.layout.str_.ascii_data),
             (true, false) => addr.offset(self.layout.str_.compact_data),
-            (false, _) => self.view.read_ptr(addr.offset(self.layout.str_.compact_data))?,
+            (false, _) => self
+                .view
+                .read_ptr(addr.offset(self.layout.str_.compact_data))?,
         };
         let count = length.min(limit);
         let bytes = self
@@ -209,7 +211,11 @@ impl<'a> Objects<'a> {
     ///
     /// # Errors
     /// As [`type_of`](Self::type_of).
-    pub fn deque_items(&self, addr: RemoteAddr, limit: u64) -> Result<Vec<RemoteAddr>, MemoryError> {
+    pub fn deque_items(
+        &self,
+        addr: RemoteAddr,
+        limit: u64,
+    ) -> Result<Vec<RemoteAddr>, MemoryError> {
         const BLOCK: u64 = 64;
         let count = self.deque_len(addr)?.min(limit);
         let mut block = self.view.read_ptr(addr.offset(24))?;
@@ -294,11 +300,9 @@ impl<'a> Objects<'a> {
         };
         let count = fields.u64(layout.nentries);
         match index_bytes {
-            Some(index_bytes) if count <= MAX_ITEMS && index_bytes <= 8 * MAX_ITEMS => Ok((
-                keys.offset(layout.indices + index_bytes),
-                stride,
-                count,
-            )),
+            Some(index_bytes) if count <= MAX_ITEMS && index_bytes <= 8 * MAX_ITEMS => {
+                Ok((keys.offset(layout.indices + index_bytes), stride, count))
+            }
             _ => Err(MemoryError::implausible(keys, "a dict's keys")),
         }
     }
@@ -402,7 +406,9 @@ impl<'a> Objects<'a> {
                 if !dict.is_null() || flags & INLINE_VALUES == 0 {
                     return Ok(dict_or_none(dict));
                 }
-                let size = self.view.read_u64(class.offset(self.layout.type_.basicsize))?;
+                let size = self
+                    .view
+                    .read_u64(class.offset(self.layout.type_.basicsize))?;
                 let values = object.offset(size);
                 let valid = self.view.read_u8(values.offset(3))? != 0;
                 Ok(if valid {
@@ -412,7 +418,9 @@ impl<'a> Objects<'a> {
                 })
             }
             _ => {
-                let offset = self.view.read_u64(class.offset(self.layout.type_.dictoffset))?;
+                let offset = self
+                    .view
+                    .read_u64(class.offset(self.layout.type_.dictoffset))?;
                 // Negative offsets count from the end of a variable-sized object: none of the
                 // classes that matter here has one.
                 if offset == 0 || offset > i64::MAX as u64 {
@@ -485,9 +493,7 @@ enum Attributes {
 
 /// The pointers in a run of bytes.
 pub fn pointers(bytes: &[u8]) -> impl Iterator<Item = RemoteAddr> {
-    bytes
-        .chunks_exact(8)
-        .map(|chunk| Fields(chunk).ptr(0))
+    bytes.chunks_exact(8).map(|chunk| Fields(chunk).ptr(0))
 }
 
 /// The key of a set's slot, unless the slot is free or a dummy.

@@ -136,7 +136,11 @@ impl StackReader {
         let innermost = one.max(two);
         for (at, addr) in self.predicted.iter().enumerate().skip(innermost) {
             let read = |plan: &Plan| {
-                Some(RawFrame::decode(layout, *addr, plan.frame(layout, gather, at)?))
+                Some(RawFrame::decode(
+                    layout,
+                    *addr,
+                    plan.frame(layout, gather, at)?,
+                ))
             };
             let (Some(one), Some(two)) = (read(&self.first), read(&self.second)) else {
                 return false;
@@ -377,9 +381,9 @@ fn same_frame(one: &RawFrame, two: &RawFrame, innermost: bool) -> bool {
 /// A coroutine that has just been suspended has no calling frame: a chain that ends at one was
 /// torn off its thread.
 fn ends_at_thread(frames: &[RawFrame]) -> bool {
-    frames.last().is_none_or(|last| {
-        last.previous.is_null() && !matches!(last.owner, Owner::Generator(_))
-    })
+    frames
+        .last()
+        .is_none_or(|last| last.previous.is_null() && !matches!(last.owner, Owner::Generator(_)))
 }
 
 /// The outer frames that two reads agree on.

@@ -25,11 +25,7 @@ pub struct ThreadNames {
 impl ThreadNames {
     /// The names of an interpreter's threads; empty when `threading` is not imported or cannot
     /// be read.
-    pub fn read(
-        &mut self,
-        objects: Objects<'_>,
-        modules: RemoteAddr,
-    ) -> FxHashMap<u64, Arc<str>> {
+    pub fn read(&mut self, objects: Objects<'_>, modules: RemoteAddr) -> FxHashMap<u64, Arc<str>> {
         self.try_read(objects, modules).unwrap_or_default()
     }
 

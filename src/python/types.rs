@@ -248,7 +248,9 @@ fn classify(name: &str, flags: u64) -> TypeKind {
         "coroutine" => TypeKind::Coroutine,
         "generator" => TypeKind::Generator,
         "async_generator" => TypeKind::AsyncGenerator,
-        "coroutine_wrapper" | "async_generator_asend" | "async_generator_athrow"
+        "coroutine_wrapper"
+        | "async_generator_asend"
+        | "async_generator_athrow"
         | "anext_awaitable" => TypeKind::Delegate,
         "FutureIter" => TypeKind::FutureIter,
         "TaskWakeupMethWrapper" | "TaskStepMethWrapper" => TypeKind::TaskMethod,

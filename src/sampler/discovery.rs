@@ -66,7 +66,8 @@ pub fn find_running_loops(
             let Ok(facts) = LoopFacts::read(objects, caches, loop_addr) else {
                 continue;
             };
-            let names = names.get_or_insert_with(|| thread_names.read(objects, interpreter.modules));
+            let names =
+                names.get_or_insert_with(|| thread_names.read(objects, interpreter.modules));
             let name = names.get(&thread.thread_id).cloned();
             let current = registries.current_tasks(objects, &interpreter)?;
             found.push(RunningLoopFound {

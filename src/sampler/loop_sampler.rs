@@ -265,9 +265,9 @@ impl LoopSampler {
             return Ok(None);
         };
         let frame = frames[at];
-        let reading =
-            self.reads
-                .take(&python.memory, &python.layout, &self.gather, &frame)?;
+        let reading = self
+            .reads
+            .take(&python.memory, &python.layout, &self.gather, &frame)?;
         Ok(Some((at, reading)))
     }
 
@@ -375,7 +375,11 @@ impl LoopSampler {
         turn.has_run = outermost.is_some() || same;
         self.opaque = turn;
         // One plain callback often lies where the last one lay; each runs in a context of its own.
-        let version = if coroutine.is_some() { 0 } else { turn.context_version };
+        let version = if coroutine.is_some() {
+            0
+        } else {
+            turn.context_version
+        };
         Turn {
             identity: turn.identity,
             began_monotonic_ns: None,

@@ -19,7 +19,7 @@ use super::tables::StackTable;
 use super::task_names::TaskTable;
 use crate::aio::Caches;
 use crate::aio::registry::Registries;
-use crate::aio::snapshot::{SnapshotOptions, Snapshooter};
+use crate::aio::snapshot::{Snapshooter, SnapshotOptions};
 use crate::python::Python;
 use crate::python::thread_names::ThreadNames;
 use crate::target::memory::MemoryError;
@@ -184,7 +184,8 @@ impl Sampler {
         let samples: Vec<_> = samples.into_iter().map(|(sample, _)| sample).collect();
         self.quality.samples += 1;
         self.quality.torn += u64::from(samples.iter().any(|sample| sample.torn));
-        let unknown = |sample: &asyncspy_model::LoopSample| sample.activity == LoopActivity::Unknown;
+        let unknown =
+            |sample: &asyncspy_model::LoopSample| sample.activity == LoopActivity::Unknown;
         if !samples.is_empty() && samples.iter().all(unknown) {
             self.quality.failed += 1;
             self.next_discovery_ns = self.next_discovery_ns.min(now + DISCOVER_FIRST_EVERY_NS);

@@ -162,11 +162,7 @@ fn label_of(
 }
 
 /// Labels of the tasks that wait for this one, nearest first. Where several do, the first.
-fn awaiter_labels(
-    objects: Objects<'_>,
-    caches: &mut Caches,
-    fields: &TaskFields,
-) -> Vec<Arc<str>> {
+fn awaiter_labels(objects: Objects<'_>, caches: &mut Caches, fields: &TaskFields) -> Vec<Arc<str>> {
     let mut labels = Vec::new();
     let mut seen = vec![fields.addr];
     let mut at = fields.clone();

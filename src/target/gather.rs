@@ -2,9 +2,7 @@
 
 use asyncspy_model::RemoteAddr;
 
-use super::memory::{
-    Fields, MemoryError, MemoryView, Piece, ProcessMemory, gather_all, piece,
-};
+use super::memory::{Fields, MemoryError, MemoryView, Piece, ProcessMemory, gather_all, piece};
 
 /// A batch of ranges to read, and what was read of them.
 #[derive(Debug, Default)]

@@ -288,7 +288,7 @@ mod tests {
             let mut done = 0;
             for piece in pieces {
                 for at in (0..piece.len as u64).map(|nth| piece.base as u64 + nth) {
-                    if (at / PAGE) % 3 == 0 {
+                    if (at / PAGE).is_multiple_of(3) {
                         return Ok(done);
                     }
                     buf[done] = (at / PAGE) as u8;

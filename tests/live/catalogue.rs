@@ -1,6 +1,5 @@
 //! Which tests there are, and which of them cannot run here.
 
-
 use asyncspy::aio::snapshot::{Snapshooter, SnapshotOptions};
 use asyncspy::python::Python;
 use asyncspy_model::Snapshot;

@@ -5,6 +5,8 @@
 //! of the README need; without, all of them together take a few minutes on two processors.
 
 mod accuracy;
+mod changes;
+mod endings;
 mod evidence;
 mod quiet;
 mod watching;
@@ -33,6 +35,8 @@ fn trials() -> Outcome<Vec<Trial>> {
     supported.retain(Interpreter::is_supported);
     let mut trials = accuracy::trials(&supported);
     trials.extend(quiet::trials(&supported));
+    trials.extend(changes::trials(&supported));
+    trials.extend(endings::trials(&supported));
     Ok(trials)
 }
 
