@@ -125,27 +125,9 @@ fn identity_pieces(report: &Report, columns: usize) -> Vec<Piece> {
         .map(|p| text::width(&p.text) + 2)
         .sum();
     let room = columns.saturating_sub(used).max(COMMAND);
-    let command = text::cut(&shorten_command(&clean(&session.command), room), room);
+    let command = text::cut(&text::shorten_command(&clean(&session.command), room), room);
     pieces.push(Piece::new(0, command, Tone::Strong));
     pieces
-}
-
-/// The command, without the folders of its first word, then of all words, where it is too long:
-/// which script runs says more than where the interpreter lies.
-fn shorten_command(command: &str, columns: usize) -> String {
-    if text::width(command) <= columns {
-        return command.to_owned();
-    }
-    let (program, rest) = command.split_once(' ').unwrap_or((command, ""));
-    let shorter = format!("{} {rest}", text::base_name(program));
-    if text::width(shorter.trim_end()) <= columns {
-        return shorter.trim_end().to_owned();
-    }
-    let words = command.split(' ').map(|word| match word.starts_with('/') {
-        true => text::base_name(word),
-        false => word,
-    });
-    words.collect::<Vec<_>>().join(" ")
 }
 
 /// The kinds of the loops, each once.

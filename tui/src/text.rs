@@ -92,6 +92,24 @@ pub(crate) fn base_name(path: &str) -> &str {
     }
 }
 
+/// The command, without the folders of its first word, then of all words, where it is too long:
+/// which script runs says more than where the interpreter lies.
+pub(crate) fn shorten_command(command: &str, columns: usize) -> String {
+    if width(command) <= columns {
+        return command.to_owned();
+    }
+    let (program, rest) = command.split_once(' ').unwrap_or((command, ""));
+    let shorter = format!("{} {rest}", base_name(program));
+    if width(shorter.trim_end()) <= columns {
+        return shorter.trim_end().to_owned();
+    }
+    let words = command.split(' ').map(|word| match word.starts_with('/') {
+        true => base_name(word),
+        false => word,
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// The last two parts of a path: enough to tell one `__init__.py` from another.
 fn base_and_parent(path: &str) -> &str {
     let mut slashes = path.rmatch_indices('/').map(|(position, _)| position);
@@ -183,6 +201,18 @@ fn contains_ignoring_case(text: &str, lower: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_command_loses_its_folders_first() {
+        let command = "/usr/bin/python3 /srv/shop/app.py --port 80";
+        for (columns, expected) in [
+            (43, command),
+            (42, "python3 /srv/shop/app.py --port 80"),
+            (33, "python3 app.py --port 80"),
+        ] {
+            assert_eq!(shorten_command(command, columns), expected);
+        }
+    }
 
     #[test]
     fn cuts_by_cells_not_by_characters() {
