@@ -6,17 +6,18 @@ use asyncspy_model::sample::Session;
 use asyncspy_model::{StackFrame, StackId, TaskDefinition, TaskIndex};
 use rustc_hash::FxHashMap;
 
-/// How many stacks are kept: as many as the sampler tells apart. It never defines one again.
+/// How many stacks are kept; a deep one takes 4 KB. The sampler remembers 16 384 and defines anew
+/// what it has forgotten, so at least as many must stay.
 const STACKS: Bound = Bound {
-    at_most: 1 << 20,
-    after_forgetting: 1 << 19,
+    at_most: 1 << 15,
+    after_forgetting: 1 << 14,
 };
 /// How many tasks are kept. A service that makes a task for each request defines a new one at
-/// nearly every sample, so a week would define tens of millions. The sampler remembers 65 536
-/// and defines anew what it has forgotten, so more than that must stay.
+/// nearly every sample, so a week would define tens of millions. The sampler remembers 16 384
+/// and defines anew what it has forgotten, so at least as many must stay.
 const TASKS: Bound = Bound {
-    at_most: 100_000,
-    after_forgetting: 80_000,
+    at_most: 1 << 15,
+    after_forgetting: 1 << 14,
 };
 
 /// How many entries a table has at most, and how many are left when it was full.

@@ -1,10 +1,10 @@
 //! `record`: where the loops' time goes, as a flame graph or the like.
 
 use std::ffi::OsStr;
-use std::io::{self, IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use asyncspy_model::report::Report;
 use asyncspy_model::sample::EndReason;
@@ -16,6 +16,7 @@ use super::destination::{Destination, is_stdout};
 use super::error::{Error, Exit};
 use super::interrupt::Interrupt;
 use super::output::note;
+use super::progress::Progress;
 use super::sampling::{Next, Sampling, SamplingArgs, ThresholdArgs};
 use crate::analysis::{Analysis, Mode, Settings};
 use crate::sink::escape::escape;
@@ -27,9 +28,6 @@ use crate::sink::speedscope::write_speedscope;
 
 /// How often signals are looked for when nothing happens.
 const PATIENCE: Duration = Duration::from_millis(100);
-
-/// How often the progress line is written.
-const PROGRESS: Duration = Duration::from_millis(500);
 
 /// Arguments of `record`.
 #[derive(Args, Debug)]
@@ -91,6 +89,18 @@ enum ModeArg {
     Wall,
 }
 
+impl ModeArg {
+    /// What a picture of it is called; its second line has the rest.
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Busy => "what held the loops",
+            Self::Stalls => "what stalled the loops",
+            Self::Waits => "what tasks waited for",
+            Self::Wall => "where the loops' time went",
+        }
+    }
+}
+
 impl From<ModeArg> for Mode {
     fn from(mode: ModeArg) -> Self {
         match mode {
@@ -129,7 +139,7 @@ pub(super) fn run(args: &RecordArgs) -> Result<(), Error> {
     if report.quality.samples == 0 {
         return Err(nothing_gathered(&report, sampling.pid));
     }
-    let profile = args.profile(&analysis, &report, &sampling.command);
+    let profile = args.profile(&analysis, &report);
     args.write(destination, format, &profile)?;
     tell_end(&report);
     Ok(())
@@ -219,11 +229,11 @@ impl RecordArgs {
         }
     }
 
-    fn profile(&self, analysis: &Analysis, report: &Report, command: &str) -> Profile {
+    fn profile(&self, analysis: &Analysis, report: &Report) -> Profile {
         let mode = Mode::from(self.mode);
         let gathered = analysis.profile(mode);
         Profile {
-            title: format!("asyncspy {}: {command}", mode.word()),
+            title: format!("asyncspy: {}", self.mode.title()),
             session: report.session.clone(),
             quality: report.quality,
             duration_ns: report
@@ -264,43 +274,5 @@ impl Format {
             Self::Json => "json",
         };
         PathBuf::from(format!("asyncspy-{pid}.{extension}"))
-    }
-}
-
-/// A line on the standard error, if that is a terminal.
-struct Progress {
-    began: Instant,
-    shown: Option<Instant>,
-    is_terminal: bool,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self {
-            began: Instant::now(),
-            shown: None,
-            is_terminal: io::stderr().is_terminal(),
-        }
-    }
-
-    fn show(&mut self, quality: &asyncspy_model::SamplingQuality, stalls: u64) {
-        let due = self.shown.is_none_or(|shown| shown.elapsed() >= PROGRESS);
-        if !self.is_terminal || !due {
-            return;
-        }
-        self.shown = Some(Instant::now());
-        let line = format!(
-            "\r{:.1} s, {} samples, {stalls} stalls, {} errors (Ctrl-C ends and writes)\x1b[K",
-            self.began.elapsed().as_secs_f64(),
-            quality.samples,
-            quality.failed,
-        );
-        let _ = io::stderr().write_all(line.as_bytes());
-    }
-
-    fn clear(&self) {
-        if self.is_terminal {
-            let _ = io::stderr().write_all(b"\r\x1b[K");
-        }
     }
 }

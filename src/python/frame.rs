@@ -121,7 +121,7 @@ pub struct FrameChain {
 /// The value of a local variable's slot; null when the variable is unset.
 ///
 /// # Errors
-/// As [`MemoryView::read`].
+/// As [`MemoryView::read`](crate::target::memory::MemoryView::read).
 pub fn read_local(
     objects: Objects<'_>,
     frame: RemoteAddr,

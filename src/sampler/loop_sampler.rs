@@ -45,6 +45,9 @@ const NAME_HEAD: usize = 64;
 /// While one callback goes on, the thread's scheduling state is read at each tick of so many.
 const STATE_EVERY: u32 = 4;
 
+/// While the loop idles, at each of so many: only a stop of more than a moment is worth a word.
+const STATE_EVERY_IDLE: u32 = 16;
+
 /// What a loop sampler shares with the others of its session.
 pub struct Shared<'a> {
     /// The target.
@@ -77,6 +80,7 @@ pub struct LoopSampler {
     step: Step,
     opaque: OpaqueTurn,
     same_turn_ticks: u32,
+    idle_ticks: u32,
     last_identity: u64,
     watches_state: bool,
     /// The task that ran last, and where the dict of running tasks had its keys.
@@ -129,6 +133,7 @@ impl LoopSampler {
             step: Step::default(),
             opaque: OpaqueTurn::default(),
             same_turn_ticks: 0,
+            idle_ticks: 0,
             last_identity: 0,
             watches_state: false,
             last_task: RemoteAddr::NULL,
@@ -211,7 +216,14 @@ impl LoopSampler {
                 self.fill_busy(shared, &mut sample, inner, turn);
             }
         }
+        self.idle_ticks = match sample.activity {
+            LoopActivity::Idle => self.idle_ticks.saturating_add(1),
+            _ => 0,
+        };
         if sample.activity == LoopActivity::Idle {
+            if self.watches_state || self.idle_ticks % STATE_EVERY_IDLE == 0 {
+                sample.os_state = self.os.state();
+            }
             self.same_turn_ticks = 0;
             self.last_identity = 0;
         }

@@ -175,7 +175,8 @@ impl Sampler {
             return self.recover(now);
         }
         for (sample, ticks) in &samples {
-            if *ticks == 0 && sample.activity != LoopActivity::Unknown {
+            // An idle loop looks the same whether it is stopped or not.
+            if *ticks == 0 && matches!(sample.activity, LoopActivity::Busy(_)) {
                 self.interruptions.observe_progress(now, &mut self.pending);
             }
             self.interruptions

@@ -13,8 +13,9 @@ use crate::python::frame::{Owner, RawFrame};
 use crate::python::object::Objects;
 use crate::target::memory::MemoryViewExt;
 
-/// Most distinct stacks that are remembered; beyond, all are defined anew.
-const MAX_STACKS: usize = 1 << 16;
+/// Most distinct stacks that are remembered; beyond, all are defined anew. The analysis keeps at
+/// least as many.
+const MAX_STACKS: usize = 1 << 14;
 
 /// What names a frame without its texts: addresses of its code and name, line, kind.
 type FrameKey = (usize, usize, u32, FrameKind);

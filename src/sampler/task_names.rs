@@ -17,8 +17,9 @@ use crate::target::memory::{MemoryError, ProcessMemory};
 /// Longest chain of awaiters that is told.
 const MAX_AWAITERS: usize = 16;
 
-/// Most tasks that are told apart at once; beyond, all are defined anew.
-const MAX_TASKS: usize = 1 << 16;
+/// Most tasks that are told apart at once; beyond, all are defined anew. The analysis keeps at
+/// least as many.
+const MAX_TASKS: usize = 1 << 14;
 
 /// The first bytes of a name object: an int in full, a str's length, hash and beginning. Task,
 /// coroutine and name may all lie where those of an ended task lay.

@@ -9,6 +9,7 @@ mod changes;
 mod endings;
 mod evidence;
 mod quiet;
+mod servers;
 mod watching;
 
 use asyncspy_test_support::{Interpreter, Outcome, interpreters};
@@ -37,6 +38,7 @@ fn trials() -> Outcome<Vec<Trial>> {
     trials.extend(quiet::trials(&supported));
     trials.extend(changes::trials(&supported));
     trials.extend(endings::trials(&supported));
+    trials.extend(servers::trials(&supported));
     Ok(trials)
 }
 
