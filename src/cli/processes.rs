@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use asyncspy_model::{LoopState, Snapshot};
 use asyncspy_tui::{ProcessRow, ProcessSource};
@@ -22,6 +22,10 @@ const LIST_EVERY: u32 = 8;
 /// How often one looks whether a process that is no Python becomes one: it may be a Python that
 /// has only begun to start.
 const TRIES: u32 = 5;
+
+/// How long to attach to processes that are new before those that are known are looked at: the
+/// first of hundreds shall not wait for the last.
+const ATTACH_FOR: Duration = Duration::from_millis(100);
 
 /// How many past looks the busy share is an average of.
 const LOOKS_KEPT: usize = 20;
@@ -69,6 +73,8 @@ impl ProcessSource for Processes {
 #[derive(Default)]
 struct Looker {
     known: FxHashMap<i32, Known>,
+    /// Processes that shall be attached to, the newest last.
+    pending: Vec<i32>,
     looks: u32,
 }
 
@@ -87,9 +93,10 @@ enum Known {
 
 impl Looker {
     fn look(&mut self) -> Vec<ProcessRow> {
-        if self.looks.is_multiple_of(LIST_EVERY) {
+        if self.pending.is_empty() && self.looks.is_multiple_of(LIST_EVERY) {
             self.list();
         }
+        self.attach();
         self.looks = self.looks.wrapping_add(1);
         let mut rows = Vec::new();
         self.known.retain(|_, known| match known.row() {
@@ -112,10 +119,16 @@ impl Looker {
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
             .collect();
         self.known.retain(|pid, _| pids.contains(pid));
-        for pid in pids {
-            if pid == own {
-                continue;
-            }
+        self.pending = pids;
+        self.pending.retain(|pid| *pid != own);
+    }
+
+    /// Attaches to what is new, as long as there is time.
+    fn attach(&mut self) {
+        let began = Instant::now();
+        while began.elapsed() < ATTACH_FOR
+            && let Some(pid) = self.pending.pop()
+        {
             let known = self.known.entry(pid).or_insert_with(|| Known::attach(pid));
             if let Known::NoPython(before, tries) = known {
                 let (before, tries) = (std::mem::take(before), *tries);
