@@ -16,6 +16,12 @@ pub struct Progress {
     is_terminal: bool,
 }
 
+impl Default for Progress {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Progress {
     /// One that begins now.
     #[must_use]

@@ -221,7 +221,7 @@ impl LoopSampler {
             _ => 0,
         };
         if sample.activity == LoopActivity::Idle {
-            if self.watches_state || self.idle_ticks % STATE_EVERY_IDLE == 0 {
+            if self.watches_state || self.idle_ticks.is_multiple_of(STATE_EVERY_IDLE) {
                 sample.os_state = self.os.state();
             }
             self.same_turn_ticks = 0;
