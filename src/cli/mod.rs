@@ -26,7 +26,7 @@ pub mod output;
 pub mod permission;
 pub mod processes;
 pub mod progress;
-mod ps;
+pub mod ps;
 pub mod pstree;
 pub mod record;
 pub mod sampling;
@@ -98,7 +98,7 @@ impl Cli {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use clap::CommandFactory;
 
     use super::*;
