@@ -11,8 +11,15 @@ use crate::evidence::{Evidence, Log};
 use crate::short_or_long;
 use crate::watching::Watching;
 
-/// The rates at which one program is watched at the same time.
-const RATES: [&str; 2] = ["100", "1khz"];
+/// The rates at which one program is watched at the same time. At 1 kHz the beginning of a uvloop
+/// stall is bound to 1 ms, which a machine that does other things besides does not keep: that is
+/// measured in the long form alone.
+fn rates(uvloop: bool) -> &'static [&'static str] {
+    match uvloop {
+        true => short_or_long(&["100"], &["100", "1khz"]),
+        false => &["100", "1khz"],
+    }
+}
 
 /// In milliseconds; the shortest stall of `blocker.py` lasts 50.
 const THRESHOLD: &str = "45";
@@ -53,12 +60,14 @@ fn accuracy(interpreter: &Interpreter, uvloop: bool) -> Outcome {
         words.push("--uvloop");
     }
     let mut target = Target::start(interpreter, "blocker.py", &words)?;
-    let watchings =
-        RATES.map(|rate| Watching::start(target.pid, &["--rate", rate, "--threshold", THRESHOLD]));
+    let watch =
+        |rate: &&str| Watching::start(target.pid, &["--rate", rate, "--threshold", THRESHOLD]);
+    let rates = rates(uvloop);
+    let watchings: Vec<_> = rates.iter().map(watch).collect();
     target.ask("go")?;
     let log = wait_until_finished(&mut target)?;
     let mut shortcomings = Vec::new();
-    for (rate, watching) in RATES.iter().zip(watchings) {
+    for (rate, watching) in rates.iter().zip(watchings) {
         let watching = watching?;
         let interval_ns = watching.interval_ns;
         let limit_ns = if uvloop {
