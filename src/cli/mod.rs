@@ -98,7 +98,7 @@ impl Cli {
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use clap::CommandFactory;
 
     use super::*;

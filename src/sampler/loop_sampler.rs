@@ -480,14 +480,15 @@ impl LoopSampler {
                 .tasks
                 .resolve(&python.memory, objects, caches, task, coro, events)
         });
-        let task = task.or_else(|| {
+        // What could not be resolved is tried again at the next tick: the first look may have come
+        // just before the loop noted whose step it runs.
+        self.step = Step { key, task };
+        task.or_else(|| {
             // It has gone on, or is stepped by hand: the function is what is known for sure.
             let frame = self.stack.chain().frames[at];
             let code = shared.caches.codes.get(objects, frame.code).ok()?;
             Some(shared.tasks.stand_in(&code.function, shared.events))
-        });
-        self.step = Step { key, task };
-        task
+        })
     }
 
     fn fill_load(&mut self, shared: &Shared<'_>, sample: &mut LoopSample) {

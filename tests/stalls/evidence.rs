@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use crate::pauses;
 use crate::watching::{Place, Stall, Told};
 
 /// The program reads the clock around the call that blocks. What its callback and its turn do
@@ -94,6 +95,8 @@ pub struct Evidence {
     pub tasks_wrong: usize,
     pub places_wrong: usize,
     pub false_stalls: usize,
+    /// Stalls that began or ended in a pause of the machine: not held to any time.
+    pub excused: usize,
     pub worst_begin_ns: u64,
     pub worst_uncertainty_ns: u64,
     /// Ticks of a thousand that came late or not at all: the machine had no time for them.
@@ -125,7 +128,9 @@ impl Evidence {
             }
         }
         for (stall, used) in told.stalls.iter().zip(used) {
-            if !used && !log.gaps.iter().any(|gap| gap.explains(stall)) {
+            let is_excused = log.gaps.iter().any(|gap| gap.explains(stall))
+                || pauses::any_between(stall.began_monotonic_ns, stall.ended_ns());
+            if !used && !is_excused {
                 evidence.false_stalls += 1;
                 evidence.lines.push(format!("false: {}", stall.brief()));
             }
@@ -142,36 +147,39 @@ impl Evidence {
     fn compare(&mut self, expected: &TrueStall, stall: &Stall, limits: (u64, u64)) {
         let (interval_ns, begin_limit_ns) = limits;
         let begin_off = stall.began_monotonic_ns.abs_diff(expected.began_ns);
-        self.worst_begin_ns = self.worst_begin_ns.max(begin_off);
-        self.worst_uncertainty_ns = self.worst_uncertainty_ns.max(stall.uncertainty_ns);
         let off = stall.duration_ns.abs_diff(expected.duration_ns());
         let allowed = stall.uncertainty_ns + SLACK_NS;
+        let is_excused = was_paused(expected, stall, interval_ns);
+        self.excused += usize::from(is_excused);
+        if !is_excused {
+            self.worst_begin_ns = self.worst_begin_ns.max(begin_off);
+            self.worst_uncertainty_ns = self.worst_uncertainty_ns.max(stall.uncertainty_ns);
+        }
+        let is_uncertain = stall.uncertainty_ns > interval_ns * 6 / 5 + LOOKS_NS;
+        let is_far = off > allowed + SLICE_NS;
+        let has_task = expected.has_task(stall) && expected.has_handler(stall);
+        let place = stall.culprit.as_ref();
+        let has_place = place.is_some_and(|place| expected.is_blocked_at(place));
+        let timing = !is_excused;
         let checks = [
-            (&mut self.begins_wrong, begin_off > begin_limit_ns, "begin"),
-            (&mut self.durations_wrong, off > allowed, "duration"),
+            (
+                &mut self.begins_wrong,
+                timing && begin_off > begin_limit_ns,
+                "begin",
+            ),
+            (
+                &mut self.durations_wrong,
+                timing && off > allowed,
+                "duration",
+            ),
             (
                 &mut self.durations_far_off,
-                off > allowed + SLICE_NS,
+                timing && is_far,
                 "duration, far",
             ),
-            (
-                &mut self.uncertain,
-                stall.uncertainty_ns > interval_ns * 6 / 5 + LOOKS_NS,
-                "uncertain",
-            ),
-            (
-                &mut self.tasks_wrong,
-                !expected.has_task(stall) || !expected.has_handler(stall),
-                "task",
-            ),
-            (
-                &mut self.places_wrong,
-                !stall
-                    .culprit
-                    .as_ref()
-                    .is_some_and(|place| expected.is_blocked_at(place)),
-                "place",
-            ),
+            (&mut self.uncertain, timing && is_uncertain, "uncertain"),
+            (&mut self.tasks_wrong, !has_task, "task"),
+            (&mut self.places_wrong, !has_place, "place"),
         ];
         for (count, is_wrong, what) in checks {
             if is_wrong {
@@ -200,6 +208,7 @@ impl Evidence {
         let counts = [
             ("missed", self.missed, 0),
             ("false", self.false_stalls, 0),
+            ("excused", self.excused, self.stalls / 2),
             (
                 "with a wrong beginning",
                 self.begins_wrong,
@@ -221,13 +230,25 @@ impl Evidence {
     }
 }
 
+/// True if a pause of the machine lies around where they differ: at one of the ends.
+fn was_paused(expected: &TrueStall, stall: &Stall, interval_ns: u64) -> bool {
+    let about = |one: u64, other: u64| {
+        pauses::any_between(
+            one.min(other).saturating_sub(interval_ns),
+            one.max(other) + interval_ns,
+        )
+    };
+    about(expected.began_ns, stall.began_monotonic_ns) || about(expected.ended_ns, stall.ended_ns())
+}
+
 impl fmt::Display for Evidence {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             to,
-            "{} stalls: {} missed, {} false; begin wrong {} (worst {} us), duration wrong {}, \
+            "{} stalls: {} excused, {} missed, {} false; begin wrong {} (worst {} us), duration wrong {}, \
              uncertain {} (worst {} us), task wrong {}, place wrong {}; {} of 1000 ticks irregular",
             self.stalls,
+            self.excused,
             self.missed,
             self.false_stalls,
             self.begins_wrong,

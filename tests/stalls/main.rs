@@ -8,6 +8,7 @@ mod accuracy;
 mod changes;
 mod endings;
 mod evidence;
+mod pauses;
 mod quiet;
 mod servers;
 mod watching;
@@ -22,6 +23,7 @@ const AT_ONCE: usize = 2;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
+    pauses::watch_out();
     match trials() {
         Ok(trials) => libtest_mimic::run(&arguments, trials).exit(),
         Err(error) => {

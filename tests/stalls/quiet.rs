@@ -9,8 +9,8 @@ use libtest_mimic::Trial;
 use serde::Deserialize;
 
 use crate::evidence::Gap;
-use crate::short_or_long;
 use crate::watching::{Stall, Told, Watching};
+use crate::{pauses, short_or_long};
 
 /// In milliseconds. The programs log what holds them up for more than 50 ms.
 const THRESHOLD: &str = "60";
@@ -84,7 +84,10 @@ fn quiet(interpreter: &Interpreter, script: &str, loop_class: &str, seconds: u64
 }
 
 fn check_quiet(log: &Log, told: &Told) -> Outcome {
-    let unexplained = |stall: &&Stall| !log.gaps.iter().any(|gap| gap.explains(stall));
+    let unexplained = |stall: &&Stall| {
+        !log.gaps.iter().any(|gap| gap.explains(stall))
+            && !pauses::any_between(stall.began_monotonic_ns, stall.ended_ns())
+    };
     let false_stalls = told.stalls.iter().filter(unexplained);
     let false_stalls: Vec<_> = false_stalls.map(Stall::brief).collect();
     if told.quality("samples") == 0 {
