@@ -55,7 +55,7 @@ pub fn recorded_awaiters(
                 Err(_) => {
                     let attribute = objects.attribute(awaiter, "_Future__asyncio_awaited_by")?;
                     if let Some(set) = attribute {
-                        let is_set = caches.types.kind_of(objects, set) == TypeKind::Set;
+                        let is_set = caches.types.kind_of(objects, set)? == TypeKind::Set;
                         if is_set {
                             pending.extend(awaiter_items(objects, (set, true), pieces)?);
                         }
@@ -172,11 +172,11 @@ pub fn completion_queues(
 ) -> Result<Vec<RemoteAddr>, MemoryError> {
     let mut search = Search::new(objects, caches);
     let mut queues = Vec::new();
-    if search.caches.types.kind_of(objects, task) != TypeKind::Task {
+    if search.caches.types.kind_of(objects, task)? != TypeKind::Task {
         return Ok(queues);
     }
     for callback in callbacks(objects, task, pieces)? {
-        if search.caches.types.kind_of(objects, callback) == TypeKind::Method {
+        if search.caches.types.kind_of(objects, callback)? == TypeKind::Method {
             // From 3.13 on a method of the iterator: `im_self`.
             let owner = objects.view.read_ptr(callback.offset(24))?;
             let class = search.caches.types.of_object(objects, owner)?;
@@ -208,7 +208,7 @@ pub fn group_parents(
         return Ok(parents);
     }
     for callback in callbacks(objects, record.fields.addr, pieces)? {
-        if caches.types.kind_of(objects, callback) != TypeKind::Method {
+        if caches.types.kind_of(objects, callback)? != TypeKind::Method {
             continue;
         }
         let owner = objects.view.read_ptr(callback.offset(24))?;
@@ -297,7 +297,7 @@ impl<'a, 'c> Search<'a, 'c> {
 
     /// Notes the task that a callback wakes, or returns the future that it completes.
     fn after_callback(&mut self, callback: RemoteAddr) -> Result<Option<RemoteAddr>, MemoryError> {
-        let owner = match self.caches.types.kind_of(self.objects, callback) {
+        let owner = match self.caches.types.kind_of(self.objects, callback)? {
             // `m_self` of the builtin `task_wakeup`, `im_self` of a method.
             TypeKind::Builtin | TypeKind::Method => callback.offset(24),
             TypeKind::TaskMethod => callback.offset(16),
@@ -378,7 +378,7 @@ impl<'a, 'c> Search<'a, 'c> {
     }
 
     fn resolve_future(&mut self, future: RemoteAddr) -> Result<(), MemoryError> {
-        match self.caches.types.kind_of(self.objects, future) {
+        match self.caches.types.kind_of(self.objects, future)? {
             TypeKind::Task | TypeKind::Future | TypeKind::Other => self.resolve(future),
             _ => Ok(()),
         }
@@ -398,7 +398,7 @@ impl<'a, 'c> Search<'a, 'c> {
         if value.is_null() {
             return Ok(None);
         }
-        if self.caches.types.kind_of(self.objects, value) == TypeKind::Cell {
+        if self.caches.types.kind_of(self.objects, value)? == TypeKind::Cell {
             let inside = self.objects.view.read_ptr(value.offset(16))?;
             return Ok((!inside.is_null()).then_some(inside));
         }
@@ -409,7 +409,7 @@ impl<'a, 'c> Search<'a, 'c> {
         &mut self,
         callback: RemoteAddr,
     ) -> Result<Option<std::sync::Arc<CodeInfo>>, MemoryError> {
-        if self.caches.types.kind_of(self.objects, callback) != TypeKind::Function {
+        if self.caches.types.kind_of(self.objects, callback)? != TypeKind::Function {
             return Ok(None);
         }
         let code = callback.offset(self.objects.layout.function.code);

@@ -105,11 +105,11 @@ impl LoopFacts {
 
     fn read_attributes(&mut self, objects: Objects<'_>) -> Result<(), MemoryError> {
         for (name, value) in objects.attributes(self.addr)? {
-            if objects.str_equals(name, "_ready") {
+            if objects.str_equals(name, "_ready")? {
                 self.queues.ready = value;
-            } else if objects.str_equals(name, "_scheduled") {
+            } else if objects.str_equals(name, "_scheduled")? {
                 self.queues.scheduled = value;
-            } else if objects.str_equals(name, "_debug") {
+            } else if objects.str_equals(name, "_debug")? {
                 self.debug = objects.read_int(value)? == Some(1);
             }
         }

@@ -60,7 +60,7 @@ impl LoopTable {
             self.entry(activity.loop_addr).thread = Some(RunBy {
                 tid,
                 loop_frame: activity.loop_frame,
-                proven: activity.chain.proven,
+                proven: activity.proven,
             });
         }
     }

@@ -130,6 +130,7 @@ impl Registries {
         Ok(containers.and_then(|containers| containers.current))
     }
 
+    /// The containers of an interpreter; `None` when its modules' dicts could not be read.
     fn containers(
         &mut self,
         objects: Objects<'_>,
@@ -143,12 +144,15 @@ impl Registries {
         {
             return Ok(Some(containers.clone()));
         }
-        let found = find_containers(objects, registry)?;
-        if let Some(containers) = &found {
-            let entry = (shapes, containers.clone());
-            self.containers.insert(interpreter.id, entry);
+        match find_containers(objects, registry) {
+            Ok(containers) => {
+                let entry = (shapes, containers.clone());
+                self.containers.insert(interpreter.id, entry);
+                Ok(Some(containers))
+            }
+            Err(error) if error.is_final() => Err(error),
+            Err(_) => Ok(None),
         }
-        Ok(found)
     }
 
     fn collect_lists(
@@ -237,9 +241,9 @@ fn find_modules(
     let nothing = (RemoteAddr::NULL, RemoteAddr::NULL);
     let (mut tasks, mut accelerator) = (nothing, nothing);
     for (key, module) in objects.dict_items(modules)? {
-        let place = if objects.str_equals(key, "asyncio.tasks") {
+        let place = if objects.str_equals(key, "asyncio.tasks")? {
             &mut tasks
-        } else if objects.str_equals(key, "_asyncio") {
+        } else if objects.str_equals(key, "_asyncio")? {
             &mut accelerator
         } else {
             continue;
@@ -253,36 +257,27 @@ fn find_modules(
     }))
 }
 
-/// The containers that asyncio's modules name; `None` when a module's dict could not be read.
-/// The same object may stand in both modules.
-fn find_containers(
-    objects: Objects<'_>,
-    registry: Registry,
-) -> Result<Option<Containers>, MemoryError> {
+/// The containers that asyncio's modules name. The same object may stand in both modules.
+fn find_containers(objects: Objects<'_>, registry: Registry) -> Result<Containers, MemoryError> {
     let mut containers = Containers::default();
     for dict in [registry.tasks.1, registry.accelerator.1] {
         if dict.is_null() {
             continue;
         }
-        let attributes = match objects.dict_items(dict) {
-            Ok(attributes) => attributes,
-            Err(error) if error.is_final() => return Err(error),
-            Err(_) => return Ok(None),
-        };
-        for (key, value) in attributes {
+        for (key, value) in objects.dict_items(dict)? {
             let is = |name| objects.str_equals(key, name);
-            if is("_current_tasks") {
+            if is("_current_tasks")? {
                 containers.current.get_or_insert(value);
-            } else if is("_eager_tasks") {
+            } else if is("_eager_tasks")? {
                 containers.eager.push(value);
-            } else if is("_all_tasks") || is("_scheduled_tasks") {
+            } else if is("_all_tasks")? || is("_scheduled_tasks")? {
                 containers.scheduled.push(value);
             }
         }
     }
     containers.eager.dedup();
     containers.scheduled.dedup();
-    Ok(Some(containers))
+    Ok(containers)
 }
 
 impl Registered {

@@ -32,6 +32,8 @@ pub struct ThreadActivity {
     pub loop_addr: RemoteAddr,
     /// The turn, of a stock loop.
     pub loop_frame: Option<LoopFrame>,
+    /// True if the stack is proven and all that it leads to could be read.
+    pub proven: bool,
 }
 
 impl ThreadActivity {
@@ -61,23 +63,36 @@ impl ThreadActivity {
             view: &fresh,
             layout,
         };
-        let places = chain
-            .frames
-            .iter()
-            .map(|frame| place_of(objects, caches, frame))
-            .collect();
-        let loop_addr = running_loop(objects, thread, inner_pid).unwrap_or(RemoteAddr::NULL);
-        let loop_frame = match find_loop_frame(objects, caches, &chain) {
-            Ok(Some((depth, frame, code))) => read_loop_frame(objects, depth, &frame, &code).ok(),
-            _ => None,
-        };
-        Ok(Self {
+        let mut activity = Self {
             thread: *thread,
+            proven: chain.proven,
+            places: Vec::with_capacity(chain.frames.len()),
             chain,
-            places,
-            loop_addr,
-            loop_frame,
-        })
+            loop_addr: RemoteAddr::NULL,
+            loop_frame: None,
+        };
+        for at in 0..activity.chain.frames.len() {
+            let place = place_of(objects, caches, &activity.chain.frames[at]);
+            let place = activity.note(place)?;
+            activity.places.push(place.flatten());
+        }
+        let loop_addr = running_loop(objects, thread, inner_pid);
+        activity.loop_addr = activity.note(loop_addr)?.unwrap_or(RemoteAddr::NULL);
+        let loop_frame = loop_frame_of(objects, caches, &activity.chain);
+        activity.loop_frame = activity.note(loop_frame)?.flatten();
+        Ok(activity)
+    }
+
+    /// What was read; what could not be read leaves the activity unproven.
+    fn note<T>(&mut self, read: Result<T, MemoryError>) -> Result<Option<T>, MemoryError> {
+        match read {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.is_final() => Err(error),
+            Err(_) => {
+                self.proven = false;
+                Ok(None)
+            }
+        }
     }
 
     /// The locations of all Python frames, innermost first.
@@ -146,18 +161,34 @@ fn is_awaited(place: Option<&Place>) -> bool {
     place.is_some_and(|place| place.code.is_awaitable)
 }
 
-fn place_of(objects: Objects<'_>, caches: &mut Caches, frame: &RawFrame) -> Option<Place> {
+fn loop_frame_of(
+    objects: Objects<'_>,
+    caches: &mut Caches,
+    chain: &FrameChain,
+) -> Result<Option<LoopFrame>, MemoryError> {
+    match find_loop_frame(objects, caches, chain)? {
+        Some((depth, frame, code)) => read_loop_frame(objects, depth, &frame, &code).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// `None` for a shim, which has no place.
+fn place_of(
+    objects: Objects<'_>,
+    caches: &mut Caches,
+    frame: &RawFrame,
+) -> Result<Option<Place>, MemoryError> {
     if frame.owner == Owner::Shim {
-        return None;
+        return Ok(None);
     }
     let qualname = match frame.owner {
         Owner::Generator(generator) => {
             let name = generator.offset(objects.layout.generator.qualname);
-            objects.view.read_ptr(name).unwrap_or(RemoteAddr::NULL)
+            objects.view.read_ptr(name)?
         }
         _ => RemoteAddr::NULL,
     };
-    read_place(objects, caches, frame, qualname).ok()
+    read_place(objects, caches, frame, qualname).map(Some)
 }
 
 /// The loop that a thread runs; null when it runs none. `pid` is the target's id as it sees it

@@ -141,7 +141,7 @@ impl Snapshooter {
                 &registered.tasks,
             )?
         };
-        self.settle_unreadable(image, python, &interpreter, &threads, &mut census, faults)?;
+        self.settle_unreadable(python, image, &interpreter, &threads, &mut census)?;
         let mut view = InterpreterView {
             interpreter,
             census,
@@ -151,20 +151,21 @@ impl Snapshooter {
             running: FxHashMap::default(),
         };
         self.read_activities(python, image, &threads, &mut view, faults)?;
+        let unreadable = view.census.unreadable.len();
+        faults.add_many(FaultKind::TaskUnreadable, unreadable as u64);
         faults.merge(&view.census.faults());
         Ok(view)
     }
 
     /// A task that could not be read has most likely ended meanwhile. If it is still registered,
-    /// it has not.
+    /// it has not, and is tried again.
     fn settle_unreadable(
         &mut self,
-        image: &PageImage<'_>,
         python: &Python,
+        image: &PageImage<'_>,
         interpreter: &Interpreter,
         threads: &[Thread],
         census: &mut Census,
-        faults: &mut Faults,
     ) -> Result<(), MemoryError> {
         if census.unreadable.is_empty() {
             return Ok(());
@@ -177,14 +178,13 @@ impl Snapshooter {
             threads,
             &mut self.caches.types,
         )?;
+        let all = now.faults.is_complete();
         let registered: FxHashSet<RemoteAddr> = now.tasks.into_iter().collect();
         for addr in std::mem::take(&mut census.unreadable) {
-            if !registered.contains(&addr) {
-                continue;
+            if !all || registered.contains(&addr) {
+                census.add_proven(image.memory(), &python.layout, &mut self.caches, addr)?;
             }
-            census.add_proven(image.memory(), &python.layout, &mut self.caches, addr)?;
         }
-        faults.add_many(FaultKind::TaskUnreadable, census.unreadable.len() as u64);
         Ok(())
     }
 
@@ -199,38 +199,47 @@ impl Snapshooter {
         view: &mut InterpreterView,
         faults: &mut Faults,
     ) -> Result<(), MemoryError> {
-        let layout = &python.layout;
         for attempt in 0..SETTLE_ATTEMPTS {
-            view.activities.clear();
-            for thread in threads {
-                let read = ThreadActivity::read(
-                    image,
-                    layout,
-                    &mut self.caches,
-                    thread,
-                    python.facts.inner_pid,
-                );
-                match read {
-                    Ok(activity) => view.activities.push(activity),
-                    Err(error) if error.is_final() => return Err(error),
-                    Err(_) if attempt + 1 == SETTLE_ATTEMPTS => {
-                        faults.add(FaultKind::ThreadUnreadable);
-                    }
-                    Err(_) => {}
-                }
+            let last = attempt + 1 == SETTLE_ATTEMPTS;
+            let unread = self.read_threads(python, image, threads, view)?;
+            if last {
+                faults.add_many(FaultKind::ThreadUnreadable, unread);
             }
             self.join_steps(view);
             let astray: Vec<usize> = (0..view.census.records.len())
                 .filter(|at| view.is_astray(*at))
                 .collect();
-            if astray.is_empty() {
+            if astray.is_empty() && unread == 0 {
                 break;
             }
-            self.read_again(python, view, &astray, attempt + 1 == SETTLE_ATTEMPTS)?;
+            self.read_again(python, view, &astray, last)?;
+            let interpreter = view.interpreter;
+            self.settle_unreadable(python, image, &interpreter, threads, &mut view.census)?;
         }
-        let torn = view.activities.iter().filter(|a| !a.chain.proven).count();
+        let torn = view.activities.iter().filter(|a| !a.proven).count();
         faults.add_many(FaultKind::StackTorn, torn as u64);
         Ok(())
+    }
+
+    /// Reads what each thread executes; returns how many could not be read at all.
+    fn read_threads(
+        &mut self,
+        python: &Python,
+        image: &PageImage<'_>,
+        threads: &[Thread],
+        view: &mut InterpreterView,
+    ) -> Result<u64, MemoryError> {
+        let (caches, inner_pid) = (&mut self.caches, python.facts.inner_pid);
+        let mut unread = 0;
+        view.activities.clear();
+        for thread in threads {
+            match ThreadActivity::read(image, &python.layout, caches, thread, inner_pid) {
+                Ok(activity) => view.activities.push(activity),
+                Err(error) if error.is_final() => return Err(error),
+                Err(_) => unread += 1,
+            }
+        }
+        Ok(unread)
     }
 
     fn read_again(
@@ -249,10 +258,13 @@ impl Snapshooter {
                     record.torn |= last && record.is_executing();
                     view.census.records[*at] = Arc::new(record);
                 }
-                Err(error) if error.is_final() => return Err(error),
-                // It has ended.
-                _ => {
+                Ok(None) => {
                     view.census.records.remove(*at);
+                }
+                Err(error) if error.is_final() => return Err(error),
+                Err(_) => {
+                    view.census.records.remove(*at);
+                    view.census.unreadable.push(addr);
                 }
             }
         }
@@ -366,7 +378,7 @@ impl Snapshooter {
             loop_id: (!activity.loop_addr.is_null()).then_some(LoopId(activity.loop_addr)),
             stack: activity.stack(&mut self.caches),
             locals,
-            torn: !activity.chain.proven,
+            torn: !activity.proven,
         }
     }
 }

@@ -179,7 +179,7 @@ impl TaskFields {
                 "_coro" => task.coro = value,
                 "_name" => task.name = value,
                 "_fut_waiter" => task.fut_waiter = not_none(objects, value)?,
-                "_state" => task.pending = objects.str_equals(value, "PENDING"),
+                "_state" => task.pending = objects.str_equals(value, "PENDING")?,
                 "_must_cancel" => task.cancelling |= objects.read_int(value)? == Some(1),
                 "_num_cancels_requested" => {
                     task.cancelling |= objects.read_int(value)? != Some(0);
@@ -236,7 +236,7 @@ impl TaskRecord {
         let mut inner_frames = chain.frames[inner..].to_vec();
         inner_frames.reverse();
         let mut record = Self {
-            kind: caches.types.kind_of(objects, addr),
+            kind: caches.types.kind_of(objects, addr)?,
             fields,
             name,
             name_cut,
@@ -248,7 +248,7 @@ impl TaskRecord {
             edges: TaskEdges::default(),
             torn: false,
         };
-        record.waits_on = waits_on(objects, caches, &record);
+        record.waits_on = waits_on(objects, caches, &record)?;
         record.edges = edges_of(objects, caches, &record, pieces)?;
         Ok(Some(record))
     }
@@ -365,7 +365,7 @@ fn read_leaf(
             objects.view.read_u32(future.offset(layout.state))? != PENDING.cast_unsigned()
         }
         _ => match objects.attribute(future, "_state") {
-            Ok(Some(state)) => !objects.str_equals(state, "PENDING"),
+            Ok(Some(state)) => !objects.str_equals(state, "PENDING")?,
             _ => false,
         },
     };

@@ -2,6 +2,7 @@
 //! of eager ones.
 
 use asyncspy_model::RemoteAddr;
+use rustc_hash::FxHashSet;
 
 use crate::layout::Layout;
 use crate::python::object::{Objects, SetHead, set_slot};
@@ -84,18 +85,41 @@ pub fn read_weak_set(
         .ok_or(MemoryError::implausible(addr, "a WeakSet"))?;
     let set = read_set(image.memory(), layout, data)?;
     image.prefetch(set.members.iter().map(|weakref| (*weakref, 24)))?;
-    // What is no weak reference any more, or refers to nothing, died with its task.
-    let living = |weakref: &RemoteAddr| {
-        if types.kind_of(objects, *weakref) != TypeKind::WeakRef {
-            return None;
+    let mut living = Vec::new();
+    let mut doubtful = Vec::new();
+    for weakref in set.members {
+        match referent(objects, types, weakref) {
+            Ok(target) => living.extend(target),
+            Err(error) if error.is_final() => return Err(error),
+            Err(_) => doubtful.push(weakref),
         }
-        let target = objects.weakref_target(*weakref).ok()?;
-        let dead = target.is_null() || types.kind_of(objects, target) == TypeKind::None;
-        (!dead).then_some(target)
-    };
-    let members = set.members.iter().filter_map(living).collect();
+    }
+    let mut proven = set.proven;
+    if !doubtful.is_empty() {
+        // Of what has left the set meanwhile nothing is lacking.
+        let now: FxHashSet<RemoteAddr> = read_set(image.memory(), layout, data)?
+            .members
+            .into_iter()
+            .collect();
+        proven &= !doubtful.iter().any(|weakref| now.contains(weakref));
+    }
     Ok(ReadSet {
-        members,
-        proven: set.proven,
+        members: living,
+        proven,
     })
+}
+
+/// What a weak reference refers to; `None` when it is dead, or no weak reference any more: it
+/// died with its task.
+fn referent(
+    objects: Objects<'_>,
+    types: &mut TypeCache,
+    weakref: RemoteAddr,
+) -> Result<Option<RemoteAddr>, MemoryError> {
+    if types.kind_of(objects, weakref)? != TypeKind::WeakRef {
+        return Ok(None);
+    }
+    let target = objects.weakref_target(weakref)?;
+    let dead = target.is_null() || types.kind_of(objects, target)? == TypeKind::None;
+    Ok((!dead).then_some(target))
 }

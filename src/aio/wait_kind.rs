@@ -21,27 +21,36 @@ pub fn is_asyncio_file(file: &str) -> bool {
 }
 
 /// What a waiting task waits on, without the tasks; `None` when it does not wait.
-#[must_use]
-pub fn waits_on(objects: Objects<'_>, caches: &mut Caches, record: &TaskRecord) -> Option<WaitsOn> {
-    let leaf = record.leaf.as_ref().filter(|leaf| !leaf.done)?;
+///
+/// # Errors
+/// When what tells it cannot be read.
+pub fn waits_on(
+    objects: Objects<'_>,
+    caches: &mut Caches,
+    record: &TaskRecord,
+) -> Result<Option<WaitsOn>, MemoryError> {
+    let Some(leaf) = record.leaf.as_ref().filter(|leaf| !leaf.done) else {
+        return Ok(None);
+    };
     let kind = match asyncio_call(&record.chain) {
         Some(call) => caches.chains.share(call.to_owned()),
         None => match (leaf.kind, &*leaf.class) {
             (TypeKind::Task, _) => Arc::from("task"),
             (_, "_GatheringFuture") => Arc::from("gather"),
-            (TypeKind::Future, _) => by_callbacks(objects, caches, record),
+            (TypeKind::Future, _) => by_callbacks(objects, caches, record)?,
             _ => Arc::from("future"),
         },
     };
-    let detail = (&*kind == "sleep")
-        .then(|| sleep_delay(objects, caches, record))
-        .flatten();
-    Some(WaitsOn {
+    let detail = match &*kind {
+        "sleep" => sleep_delay(objects, caches, record)?,
+        _ => None,
+    };
+    Ok(Some(WaitsOn {
         kind,
         leaf: leaf.class.clone(),
         tasks: Vec::new(),
         detail,
-    })
+    }))
 }
 
 /// The asyncio function that the user's code called: the outermost of the asyncio frames at the
@@ -73,45 +82,50 @@ fn plain_name(function: &str) -> &str {
 }
 
 /// A bare future says by its callbacks who will set it.
-fn by_callbacks(objects: Objects<'_>, caches: &mut Caches, record: &TaskRecord) -> Arc<str> {
-    let found = callbacks(objects, record.fields.fut_waiter, &mut Vec::new()).unwrap_or_default();
-    for callback in found {
-        if caches.types.kind_of(objects, callback) != TypeKind::Function {
+fn by_callbacks(
+    objects: Objects<'_>,
+    caches: &mut Caches,
+    record: &TaskRecord,
+) -> Result<Arc<str>, MemoryError> {
+    for callback in callbacks(objects, record.fields.fut_waiter, &mut Vec::new())? {
+        if caches.types.kind_of(objects, callback)? != TypeKind::Function {
             continue;
         }
         let code = callback.offset(objects.layout.function.code);
-        let name = objects
-            .view
-            .read_ptr(code)
-            .and_then(|code| caches.codes.get(objects, code));
-        match name.as_ref().map(|code| &*code.name) {
-            Ok("_call_check_cancel") => return Arc::from("executor"),
-            Ok("_outer_done_callback") => return Arc::from("shield"),
+        let code = objects.view.read_ptr(code)?;
+        match &*caches.codes.get(objects, code)?.name {
+            "_call_check_cancel" => return Ok(Arc::from("executor")),
+            "_outer_done_callback" => return Ok(Arc::from("shield")),
             _ => {}
         }
     }
-    Arc::from("future")
+    Ok(Arc::from("future"))
 }
 
 /// The delay of a `sleep`, as text.
-fn sleep_delay(objects: Objects<'_>, caches: &mut Caches, record: &TaskRecord) -> Option<Arc<str>> {
-    let frame = record.inner_frames.first()?;
-    let read = || -> Result<Option<f64>, MemoryError> {
-        let code = caches.codes.get(objects, frame.code)?;
-        let Some(slot) = code.local_slot("delay") else {
-            return Ok(None);
-        };
-        let value = read_local(objects, frame.addr, slot)?;
-        match caches.types.of_object(objects, value)?.kind {
-            TypeKind::Float => objects.read_float(value).map(Some),
-            #[expect(clippy::cast_precision_loss, reason = "a delay of 2^53 s is rounded")]
-            TypeKind::Int => Ok(objects.read_int(value)?.map(|seconds| seconds as f64)),
-            _ => Ok(None),
-        }
+fn sleep_delay(
+    objects: Objects<'_>,
+    caches: &mut Caches,
+    record: &TaskRecord,
+) -> Result<Option<Arc<str>>, MemoryError> {
+    let Some(frame) = record.inner_frames.first() else {
+        return Ok(None);
     };
-    let mut read = read;
-    let seconds = read().ok()??;
-    Some(format!("{seconds} s").into())
+    let code = caches.codes.get(objects, frame.code)?;
+    let Some(slot) = code.local_slot("delay") else {
+        return Ok(None);
+    };
+    let value = read_local(objects, frame.addr, slot)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    let seconds = match caches.types.of_object(objects, value)?.kind {
+        TypeKind::Float => Some(objects.read_float(value)?),
+        #[expect(clippy::cast_precision_loss, reason = "a delay of 2^53 s is rounded")]
+        TypeKind::Int => objects.read_int(value)?.map(|seconds| seconds as f64),
+        _ => None,
+    };
+    Ok(seconds.map(|seconds| format!("{seconds} s").into()))
 }
 
 #[cfg(test)]

@@ -326,22 +326,27 @@ impl<'a> Objects<'a> {
         name: &str,
     ) -> Result<Option<RemoteAddr>, MemoryError> {
         for (key, value) in self.dict_items(dict)? {
-            if self.str_equals(key, name) {
+            if self.str_equals(key, name)? {
                 return Ok(Some(value));
             }
         }
         Ok(None)
     }
 
-    /// True if the object is a string of ASCII characters that equals `name`; false also when it
-    /// cannot be read.
-    #[must_use]
-    pub fn str_equals(&self, addr: RemoteAddr, name: &str) -> bool {
-        if self.view.read_u64(addr.offset(OB_SIZE)) != Ok(name.len() as u64) {
-            return false;
+    /// True if the object is a string of ASCII characters that equals `name`; false also for an
+    /// object that is no string.
+    ///
+    /// # Errors
+    /// As [`type_of`](Self::type_of), but never [`MemoryError::Implausible`].
+    pub fn str_equals(&self, addr: RemoteAddr, name: &str) -> Result<bool, MemoryError> {
+        if self.view.read_u64(addr.offset(OB_SIZE))? != name.len() as u64 {
+            return Ok(false);
         }
-        self.read_str_up_to(addr, name.len() as u64)
-            .is_ok_and(|text| text.text == name)
+        match self.read_str_up_to(addr, name.len() as u64) {
+            Ok(text) => Ok(text.text == name),
+            Err(MemoryError::Implausible { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// The instance attributes of an object, as (name, value).
@@ -468,11 +473,12 @@ impl<'a> Objects<'a> {
         object: RemoteAddr,
         name: &str,
     ) -> Result<Option<RemoteAddr>, MemoryError> {
-        let attributes = self.attributes(object)?;
-        let found = attributes
-            .into_iter()
-            .find(|(key, _)| self.str_equals(*key, name));
-        Ok(found.map(|(_, value)| value))
+        for (key, value) in self.attributes(object)? {
+            if self.str_equals(key, name)? {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
     }
 
     /// What a `weakref` refers to (`wr_object`); `None` when it is dead.

@@ -113,7 +113,7 @@ fn gil_holder(objects: Objects<'_>, runtime: RemoteAddr, interpreter: RemoteAddr
 }
 
 /// All threads of an interpreter, oldest first. The second value tells whether the list was
-/// followed to its end.
+/// followed to its end and every thread was read in full.
 #[must_use]
 pub fn read_threads(objects: Objects<'_>, interpreter: &Interpreter) -> (Vec<Thread>, bool) {
     let layout = &objects.layout.thread;
@@ -122,6 +122,7 @@ pub fn read_threads(objects: Objects<'_>, interpreter: &Interpreter) -> (Vec<Thr
         .offset(objects.layout.interpreter.threads_head);
     let mut threads = Vec::new();
     let mut next = objects.view.read_ptr(head);
+    let mut all = true;
     while let Ok(at) = next
         && !at.is_null()
         && threads.len() < MAX_THREADS
@@ -129,7 +130,10 @@ pub fn read_threads(objects: Objects<'_>, interpreter: &Interpreter) -> (Vec<Thr
         match objects.view.read_vec(at, layout.size as usize) {
             Ok(bytes) => {
                 let fields = Fields(&bytes);
-                threads.push(decode_thread(objects, at, fields));
+                let thread = decode_thread(objects, at, fields);
+                // A thread state that no thread has taken yet has neither.
+                all &= thread.native_id != 0 || thread.thread_id == 0;
+                threads.push(thread);
                 next = Ok(fields.ptr(layout.next));
             }
             Err(error) => next = Err(error),
@@ -137,7 +141,7 @@ pub fn read_threads(objects: Objects<'_>, interpreter: &Interpreter) -> (Vec<Thr
     }
     // Newest come first in memory.
     threads.reverse();
-    (threads, next == Ok(RemoteAddr::NULL))
+    (threads, all && next == Ok(RemoteAddr::NULL))
 }
 
 fn decode_thread(objects: Objects<'_>, addr: RemoteAddr, fields: Fields<'_>) -> Thread {

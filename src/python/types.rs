@@ -125,10 +125,16 @@ impl TypeCache {
         self.get(objects, class)
     }
 
-    /// The kind of the object at `object`; [`TypeKind::Other`] when it cannot be read.
-    pub fn kind_of(&mut self, objects: Objects<'_>, object: RemoteAddr) -> TypeKind {
-        self.of_object(objects, object)
-            .map_or(TypeKind::Other, |info| info.kind)
+    /// The kind of the object at `object`.
+    ///
+    /// # Errors
+    /// As [`of_object`](Self::of_object).
+    pub fn kind_of(
+        &mut self,
+        objects: Objects<'_>,
+        object: RemoteAddr,
+    ) -> Result<TypeKind, MemoryError> {
+        self.of_object(objects, object).map(|info| info.kind)
     }
 
     /// The type at `class`.

@@ -34,10 +34,12 @@ impl ThreadIds {
     }
 
     /// The id in asyncspy's namespace of the thread that calls itself `inner`; `None` if there
-    /// is no such thread (any more).
+    /// is no such thread (any more), and for 0, which is none.
     #[must_use]
     pub fn outer(&self, inner: i32) -> Option<i32> {
-        if self.nested {
+        if inner == 0 {
+            None
+        } else if self.nested {
             self.inner_to_outer.get(&inner).copied()
         } else {
             Some(inner)

@@ -1,0 +1,9 @@
+//! Memory that lies: every reader ends, within bounds of time and memory, with an error or a
+//! result that says what it lacks.
+//!
+//! The memory is that of real processes (`tests/recorded`) with words replaced and pages taken
+//! away, or made up altogether.
+
+mod bounds;
+mod memory;
+mod snapshots;
