@@ -7,7 +7,7 @@ use asyncspy_test_support::trials::{one_per_minor, trial, trial_unless};
 use asyncspy_test_support::{Interpreter, Outcome, Target};
 use libtest_mimic::Trial;
 
-use crate::evidence::{Evidence, Log};
+use crate::evidence::{Evidence, LOOKS_NS, Log, THRESHOLD};
 use crate::short_or_long;
 use crate::watching::Watching;
 
@@ -20,9 +20,6 @@ fn rates(uvloop: bool) -> &'static [&'static str] {
         false => &["100", "1khz"],
     }
 }
-
-/// In milliseconds; the shortest stall of `blocker.py` lasts 50.
-const THRESHOLD: &str = "45";
 
 /// Minors with which uvloop is tried: one before frames moved off the heap, one with the context
 /// in the thread state, one that publishes its offsets.
@@ -71,7 +68,7 @@ fn accuracy(interpreter: &Interpreter, uvloop: bool) -> Outcome {
         let watching = watching?;
         let interval_ns = watching.interval_ns;
         let limit_ns = if uvloop {
-            interval_ns.max(BEGIN_LIMIT_NS)
+            interval_ns + LOOKS_NS
         } else {
             BEGIN_LIMIT_NS
         };
