@@ -56,11 +56,10 @@ fn the_demo_answers_by_itself(python: &Interpreter) -> Outcome {
     let terminal = Terminal::open(&[])?;
     let binary = python.binary.display();
     terminal.command(&format!("asyncspy demo --python {binary}"))?;
-    let asyncspy = terminal.program()?;
     terminal.wait_for(" not pausing")?;
     // How soon is measured by `scripts/bench_top`: a timed test says more of the machine.
     terminal.wait_for("Shop.query_database demo.py:")?;
-    let service = child_of(asyncspy).ok_or("the demo has no service")?;
+    let service = child_of(terminal.program()?).ok_or("the demo has no service")?;
     terminal.keys(&["q"])?;
     terminal.wait_for_prompt()?;
     wait_until("the service has ended", || {
