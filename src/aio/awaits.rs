@@ -110,14 +110,15 @@ fn list_items(
     Ok(found)
 }
 
-/// Tasks that a waiting task waits for, by the structures that connect them.
+/// Tasks that a waiting task, given with the frames of its chain, innermost first, waits for, by
+/// the structures that connect them.
 ///
 /// # Errors
 /// When one of those structures cannot be read.
 pub fn awaited_tasks(
     objects: Objects<'_>,
     caches: &mut Caches,
-    record: &TaskRecord,
+    (record, frames): (&TaskRecord, &[RawFrame]),
     pieces: &mut Vec<(RemoteAddr, u64)>,
 ) -> Result<Vec<TaskId>, MemoryError> {
     let mut search = Search::new(objects, caches);
@@ -126,7 +127,7 @@ pub fn awaited_tasks(
         return Ok(Vec::new());
     }
     search.resolve(leaf)?;
-    if let Some(inner) = record.inner_frames.first() {
+    if let Some(inner) = frames.first() {
         search.by_frame(record, inner)?;
     }
     pieces.append(&mut search.pieces);
@@ -137,17 +138,18 @@ pub fn awaited_tasks(
     Ok(tasks)
 }
 
-/// The queue from which a task gets in `as_completed`: a free variable `done` of
-/// `_wait_for_one`, or from 3.13 an attribute of the iterator that is its `self`.
+/// The queue from which a task, given with the frames of its chain, innermost first, gets in
+/// `as_completed`: a free variable `done` of `_wait_for_one`, or from 3.13 an attribute of the
+/// iterator that is its `self`.
 ///
 /// # Errors
 /// When it cannot be read.
 pub fn as_completed_queue(
     objects: Objects<'_>,
     caches: &mut Caches,
-    record: &TaskRecord,
+    (record, frames): (&TaskRecord, &[RawFrame]),
 ) -> Result<Option<RemoteAddr>, MemoryError> {
-    let mut frames = record.chain.iter().zip(&record.inner_frames);
+    let mut frames = record.chain.iter().zip(frames);
     let Some((_, frame)) = frames.find(|(location, _)| {
         location.function.ends_with("_wait_for_one") && is_asyncio_file(&location.file)
     }) else {

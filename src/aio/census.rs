@@ -7,8 +7,8 @@ use asyncspy_model::{FaultKind, Faults, RemoteAddr};
 use rustc_hash::FxHashMap;
 
 use super::Caches;
-use super::chain::OBJECT_SIZE;
-use super::task::{TaskRecord, agree};
+use super::chain::{OBJECT_SIZE, frame_range, read_link};
+use super::task::{TaskFields, TaskRecord};
 use crate::layout::Layout;
 use crate::python::object::Objects;
 use crate::target::image::{PageImage, Pages};
@@ -16,6 +16,13 @@ use crate::target::memory::{MemoryError, ProcessMemory};
 
 /// Bytes before an object that belong to it: the collector's head and the managed dict.
 const BEFORE: u64 = 32;
+
+/// How many tasks are fetched together: as many as stay in the processor's cache until they have
+/// been read.
+const BATCH: usize = 256;
+
+/// How deep chains are followed to fetch them ahead; what lies deeper is fetched as it is met.
+const SCOUTED: usize = 32;
 
 /// The tasks that have not ended, in the order of their addresses as given.
 #[derive(Debug, Default)]
@@ -34,8 +41,6 @@ pub struct CensusMemo {
     pieces: Vec<(RemoteAddr, u64)>,
     /// Holds the bytes of `pieces`.
     pages: Pages,
-    /// Space to read into.
-    spare: [Pages; 2],
 }
 
 #[derive(Debug)]
@@ -55,49 +60,41 @@ pub fn read_tasks(
     memo: &mut CensusMemo,
     addrs: &[RemoteAddr],
 ) -> Result<Census, MemoryError> {
-    let [spare, other] = std::mem::take(&mut memo.spare);
-    let before = PageImage::holding(memory, std::mem::take(&mut memo.pages));
-    let now = PageImage::reusing(memory, spare);
-    let fetched = fetch(&now, memo, addrs);
+    let now = PageImage::continuing(memory, std::mem::take(&mut memo.pages));
+    fetch_known(&now, memo, addrs)?;
     let mut next = CensusMemo::default();
     let mut slots: Vec<Option<Arc<TaskRecord>>> = Vec::with_capacity(addrs.len());
     for addr in addrs {
-        let kept = memo.known.remove(addr).filter(|known| {
-            fetched.is_ok() && agree(&before, &now, &memo.pieces[known.pieces.clone()])
-        });
-        slots.push(kept.map(|known| {
-            let pieces = &memo.pieces[known.pieces.clone()];
-            next.keep(known.record, pieces)
-        }));
+        let pieces = |known: &Known| &memo.pieces[known.pieces.clone()];
+        let known = memo.known.remove(addr);
+        let kept = known.filter(|known| now.is_as_before(pieces(known)));
+        slots.push(kept.map(|known| next.keep(pieces(&known), known.record)));
     }
-    fetched?;
-    let again = PageImage::reusing(memory, other);
     let mut reader = Reader {
         layout,
         caches,
         now: &now,
-        again: &again,
     };
     let mut census = Census::default();
     reader.read_changed(addrs, &mut slots, &mut next, &mut census)?;
     census.records = slots.into_iter().flatten().collect();
     next.pages = now.into_pages();
-    next.spare = [before.into_pages(), again.into_pages()];
     *memo = next;
     Ok(census)
 }
 
-/// Fetches what decided the tasks that are known, and the objects of those that are not.
-fn fetch(now: &PageImage<'_>, memo: &CensusMemo, addrs: &[RemoteAddr]) -> Result<(), MemoryError> {
+/// Fetches what decided the tasks that are known.
+fn fetch_known(
+    now: &PageImage<'_>,
+    memo: &CensusMemo,
+    addrs: &[RemoteAddr],
+) -> Result<(), MemoryError> {
     let known = addrs.iter().filter_map(|addr| memo.known.get(addr));
-    let of_known = known.flat_map(|known| memo.pieces[known.pieces.clone()].iter().copied());
-    let unknown = addrs.iter().filter(|addr| !memo.known.contains_key(addr));
-    let of_unknown = unknown.map(|addr| (addr.before(BEFORE), BEFORE + OBJECT_SIZE));
-    now.prefetch(of_known.chain(of_unknown))
+    now.prefetch(known.flat_map(|known| memo.pieces[known.pieces.clone()].iter().copied()))
 }
 
 impl CensusMemo {
-    fn keep(&mut self, record: Arc<TaskRecord>, pieces: &[(RemoteAddr, u64)]) -> Arc<TaskRecord> {
+    fn keep(&mut self, pieces: &[(RemoteAddr, u64)], record: Arc<TaskRecord>) -> Arc<TaskRecord> {
         let first = self.pieces.len();
         self.pieces.extend_from_slice(pieces);
         let known = Known {
@@ -114,8 +111,6 @@ struct Reader<'a, 'm> {
     layout: &'a Layout,
     caches: &'a mut Caches,
     now: &'a PageImage<'m>,
-    /// A second look at what decided them.
-    again: &'a PageImage<'m>,
 }
 
 impl Reader<'_, '_> {
@@ -130,32 +125,71 @@ impl Reader<'_, '_> {
             view: self.now,
             layout: self.layout,
         };
+        let changed = (0..addrs.len()).filter(|at| slots[*at].is_none());
+        let changed: Vec<usize> = changed.collect();
         let mut pieces = Vec::new();
-        let mut drafts = Vec::new();
-        for (at, addr) in addrs.iter().enumerate() {
-            if slots[at].is_some() {
-                continue;
+        let mut drafts = Vec::with_capacity(changed.len());
+        for batch in changed.chunks(BATCH) {
+            self.fetch_ahead(objects, batch.iter().map(|at| addrs[*at]))?;
+            for at in batch {
+                let first = pieces.len();
+                let draft = TaskRecord::read(objects, self.caches, addrs[*at], &mut pieces);
+                if let Err(error) = draft
+                    && error.is_final()
+                {
+                    return Err(error);
+                }
+                let draft = draft.map(|record| record.map(Arc::new));
+                drafts.push((*at, draft, first..pieces.len()));
             }
-            let first = pieces.len();
-            let draft = TaskRecord::read(objects, self.caches, *addr, &mut pieces);
-            if let Err(error) = draft
-                && error.is_final()
-            {
-                return Err(error);
-            }
-            drafts.push((at, draft, first..pieces.len()));
         }
-        self.again.prefetch(pieces.iter().copied())?;
+        let again = self.now.look_again(pieces.iter().copied())?;
         for (at, draft, range) in drafts {
             match draft {
-                Ok(Some(record)) if agree(self.now, self.again, &pieces[range.clone()]) => {
-                    slots[at] = Some(memo.keep(Arc::new(record), &pieces[range]));
+                Ok(Some(record)) if again.agrees(self.now, &pieces[range.clone()]) => {
+                    slots[at] = Some(memo.keep(&pieces[range], record));
                 }
                 Ok(None) => {}
                 _ => {
                     let memory = self.now.memory();
                     slots[at] = census.read_proven(memory, self.layout, self.caches, addrs[at])?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Fetches tasks and their chains, one link of all chains after the other.
+    fn fetch_ahead(
+        &mut self,
+        objects: Objects<'_>,
+        addrs: impl Iterator<Item = RemoteAddr> + Clone,
+    ) -> Result<(), MemoryError> {
+        let head = |addr: RemoteAddr| (addr.before(BEFORE), BEFORE + OBJECT_SIZE);
+        self.now.prefetch(addrs.clone().map(head))?;
+        let mut coros = Vec::new();
+        let mut others = Vec::new();
+        for addr in addrs {
+            if let Ok(fields) = TaskFields::read(objects, self.caches, addr) {
+                coros.push(fields.coro);
+                others.extend([fields.fut_waiter, fields.name]);
+            }
+        }
+        for _ in 0..SCOUTED {
+            let links = coros.iter().chain(&others).filter(|addr| !addr.is_null());
+            self.now.prefetch(links.copied().map(head))?;
+            let frames = coros.iter().filter_map(|coro| frame_range(objects, *coro));
+            self.now.prefetch(frames.collect::<Vec<_>>())?;
+            others.clear();
+            coros.retain_mut(|addr| match read_link(objects, self.caches, *addr) {
+                Ok(Some(link)) => {
+                    *addr = link.next;
+                    !addr.is_null()
+                }
+                _ => false,
+            });
+            if coros.is_empty() {
+                break;
             }
         }
         Ok(())

@@ -53,6 +53,20 @@ const NO_PIECE: (RemoteAddr, u64) = (RemoteAddr::NULL, 0);
 /// embedded frame and a few locals.
 pub const OBJECT_SIZE: u64 = 256;
 
+/// How much of a frame object to fetch ahead: its head, locals and value stack as a rule.
+const FRAME_SIZE: u64 = 512;
+
+/// Where the frame of a coroutine is, if it is apart from it: what to fetch ahead of
+/// [`read_link`].
+#[must_use]
+pub fn frame_range(objects: Objects<'_>, coro: RemoteAddr) -> Option<(RemoteAddr, u64)> {
+    let GeneratorFrame::Pointer(offset) = objects.layout.generator.frame else {
+        return None;
+    };
+    let frame = objects.view.read_ptr(coro.offset(offset)).ok()?;
+    (!frame.is_null()).then_some((frame, FRAME_SIZE))
+}
+
 /// Looks at one object of a chain; `None` when it is the chain's end: a future, or an object of
 /// which nothing is known.
 ///

@@ -10,6 +10,7 @@ use super::awaits::{
     as_completed_queue, awaited_tasks, completion_queues, group_parents, recorded_awaiters,
 };
 use super::task::TaskRecord;
+use crate::python::frame::RawFrame;
 use crate::python::object::Objects;
 use crate::python::types::TypeKind;
 use crate::target::memory::MemoryError;
@@ -63,14 +64,15 @@ pub struct TaskEdges {
     pub puts_into: Vec<RemoteAddr>,
 }
 
-/// Finds the edges of one task. `pieces` receives the ranges that decided them.
+/// Finds the edges of one task, given with the frames of its chain, innermost first. `pieces`
+/// receives the ranges that decided them.
 ///
 /// # Errors
 /// When a structure that connects it with others cannot be read.
 pub fn edges_of(
     objects: Objects<'_>,
     caches: &mut Caches,
-    record: &TaskRecord,
+    (record, frames): (&TaskRecord, &[RawFrame]),
     pieces: &mut Vec<(RemoteAddr, u64)>,
 ) -> Result<TaskEdges, MemoryError> {
     let id = record.id();
@@ -90,12 +92,12 @@ pub fn edges_of(
         }
     };
     if by_structure {
-        let tasks = awaited_tasks(objects, caches, record, pieces)?;
+        let tasks = awaited_tasks(objects, caches, (record, frames), pieces)?;
         pairs.extend(tasks.into_iter().map(|task| (id, task)));
     }
     Ok(TaskEdges {
         pairs,
-        gets_from: as_completed_queue(objects, caches, record)?,
+        gets_from: as_completed_queue(objects, caches, (record, frames))?,
         puts_into: completion_queues(objects, caches, id.0, pieces)?,
     })
 }

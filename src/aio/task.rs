@@ -67,8 +67,6 @@ pub struct TaskRecord {
     pub name_cut: bool,
     /// Its coroutine and what that awaits, innermost first.
     pub chain: Chain,
-    /// The innermost frames of that chain, innermost first, as many as [`KEPT_FRAMES`].
-    pub inner_frames: Vec<RawFrame>,
     /// State of its outermost coroutine.
     pub state: Option<GeneratorState>,
     /// The kind and class of what it waits for.
@@ -91,9 +89,6 @@ pub struct Leaf {
     /// True if it is done, so that the task is about to run.
     pub done: bool,
 }
-
-/// How many frames of a chain are kept to name what it waits in.
-pub const KEPT_FRAMES: usize = 8;
 
 impl TaskFields {
     /// Reads the fields of the task at `addr`: a C task or one of a Python class.
@@ -230,26 +225,27 @@ impl TaskRecord {
         let (name, name_cut) = read_name(objects, caches, &fields)?;
         let leaf = read_leaf(objects, caches, fields.fut_waiter, pieces)?;
         let chain = ChainWalk::follow(objects, caches, fields.coro, pieces)?;
-        let inner = chain.frames.len().saturating_sub(KEPT_FRAMES);
-        let mut places = chain.places;
+        let ChainWalk {
+            mut places,
+            mut frames,
+            state,
+        } = chain;
         places.reverse();
-        let mut inner_frames = chain.frames[inner..].to_vec();
-        inner_frames.reverse();
+        frames.reverse();
         let mut record = Self {
             kind: caches.types.kind_of(objects, addr)?,
             fields,
             name,
             name_cut,
             chain: caches.chains.intern(&places),
-            inner_frames,
-            state: chain.state,
+            state,
             leaf,
             waits_on: None,
             edges: TaskEdges::default(),
             torn: false,
         };
-        record.waits_on = waits_on(objects, caches, &record)?;
-        record.edges = edges_of(objects, caches, &record, pieces)?;
+        record.waits_on = waits_on(objects, caches, &record, &frames)?;
+        record.edges = edges_of(objects, caches, (&record, &frames), pieces)?;
         Ok(Some(record))
     }
 
@@ -277,9 +273,8 @@ impl TaskRecord {
             match &last {
                 Ok(None) => return Ok(None),
                 Ok(Some(_)) => {
-                    let again = PageImage::new(memory);
-                    again.prefetch(pieces.iter().copied())?;
-                    if agree(&image, &again, &pieces) {
+                    let again = image.look_again(pieces.iter().copied())?;
+                    if again.agrees(&image, &pieces) {
                         return last;
                     }
                 }
@@ -310,14 +305,6 @@ impl TaskRecord {
     pub fn id(&self) -> TaskId {
         TaskId(self.fields.addr)
     }
-}
-
-/// True if both images hold the same bytes in all these ranges.
-#[must_use]
-pub fn agree(first: &PageImage<'_>, second: &PageImage<'_>, pieces: &[(RemoteAddr, u64)]) -> bool {
-    pieces
-        .iter()
-        .all(|(addr, len)| first.agrees_with(second, *addr, *len))
 }
 
 /// The name of a task, and whether it was cut.

@@ -19,6 +19,14 @@ use crate::target::memory::{
 /// How many nodes are checked in one call.
 const BATCH: usize = 256;
 
+/// Most nodes of a guess that do not point back to the one before: more is no list that changes,
+/// but none at all.
+const MAX_ODD: usize = 1024;
+
+/// How many pages are read when one of them is needed for a guess: tasks lie together, in pools
+/// of 16 KiB (Objects/obmalloc.c, `POOL_SIZE`).
+const BLOCK: u64 = 4;
+
 /// Most nodes of one list.
 const MAX_NODES: usize = 1 << 22;
 
@@ -67,15 +75,19 @@ pub fn walk_list(
 /// Follows the list through pages that are read once each: fast, and wrong where the list
 /// changes meanwhile.
 fn guess_by_pages(memory: &dyn ProcessMemory, head: RemoteAddr) -> Vec<RemoteAddr> {
-    let image = PageImage::new(memory);
+    let image = PageImage::by_blocks(memory, BLOCK);
     let mut nodes = Vec::new();
+    let (mut behind, mut odd) = (head, 0);
     let mut at = image.read_ptr(head.offset(8));
     while let Ok(node) = at
         && node != head
         && !node.is_null()
         && nodes.len() < MAX_NODES
+        && odd < MAX_ODD
     {
+        odd += usize::from(image.read_ptr(node) != Ok(behind));
         nodes.push(node);
+        behind = node;
         at = image.read_ptr(node.offset(8));
     }
     nodes
@@ -85,9 +97,11 @@ struct Walk<'a> {
     memory: &'a dyn ProcessMemory,
     head: RemoteAddr,
     guess: &'a [RemoteAddr],
-    position: FxHashMap<RemoteAddr, usize>,
+    /// Where the walk is in the guess, as long as it follows that.
+    expected: usize,
+    /// Positions in the guess, once the walk has left it.
+    position: Option<FxHashMap<RemoteAddr, usize>>,
     found: WalkedList,
-    seen: FxHashSet<RemoteAddr>,
     /// Nodes reached, the head first; the last one is where the walk stands.
     path: Vec<RemoteAddr>,
     pieces: Vec<Piece>,
@@ -105,14 +119,13 @@ enum Look {
 
 impl<'a> Walk<'a> {
     fn new(memory: &'a dyn ProcessMemory, head: RemoteAddr, guess: &'a [RemoteAddr]) -> Self {
-        let position = guess.iter().enumerate().map(|(at, node)| (*node, at));
         Self {
             memory,
             head,
             guess,
-            position: position.collect(),
+            expected: 0,
+            position: None,
             found: WalkedList::default(),
-            seen: FxHashSet::default(),
             path: vec![head],
             pieces: Vec::new(),
             bytes: Vec::new(),
@@ -121,6 +134,16 @@ impl<'a> Walk<'a> {
     }
 
     fn run(mut self) -> Result<WalkedList, MemoryError> {
+        self.walk()?;
+        if self.position.is_some() {
+            // Off the guess a node may be met twice.
+            let mut seen = FxHashSet::default();
+            self.found.nodes.retain(|node| seen.insert(*node));
+        }
+        Ok(self.found)
+    }
+
+    fn walk(&mut self) -> Result<(), MemoryError> {
         let bound = 10_000 + 4 * self.guess.len();
         let mut barren = 0;
         for _ in 0..bound {
@@ -131,7 +154,7 @@ impl<'a> Walk<'a> {
             match self.look(here)? {
                 Look::Before(node) if node == self.head => {
                     self.found.proven = true;
-                    return Ok(self.found);
+                    return Ok(());
                 }
                 Look::Before(node) => self.advance(here, node)?,
                 Look::Gone if self.path.len() > 1 => {
@@ -144,7 +167,7 @@ impl<'a> Walk<'a> {
                 break;
             }
         }
-        Ok(self.found)
+        Ok(())
     }
 
     /// Reads the node, the one behind it and the one before it, until they agree.
@@ -168,9 +191,10 @@ impl<'a> Walk<'a> {
     /// true in the order of reading.
     fn advance(&mut self, here: RemoteAddr, node: RemoteAddr) -> Result<(), MemoryError> {
         let mut batch = vec![here, node];
-        if let Some(at) = self.position.get(&node) {
+        if let Some(at) = self.position_of(node) {
             let rest = self.guess.iter().skip(at + 1).take(BATCH);
             batch.extend(rest.copied());
+            self.expected = at;
         }
         let links = self.read_links(&batch)?;
         for pair in 0..batch.len() - 1 {
@@ -180,16 +204,23 @@ impl<'a> Walk<'a> {
             if nearer.prev != batch[pair + 1] || farther.next != batch[pair] {
                 break;
             }
-            self.take(batch[pair + 1]);
+            self.path.push(batch[pair + 1]);
+            self.found.nodes.push(batch[pair + 1]);
+            self.expected += 1;
         }
         Ok(())
     }
 
-    fn take(&mut self, node: RemoteAddr) {
-        self.path.push(node);
-        if self.seen.insert(node) {
-            self.found.nodes.push(node);
+    /// Where a node is in the guess: as a rule where the walk stands in it.
+    fn position_of(&mut self, node: RemoteAddr) -> Option<usize> {
+        if self.position.is_none() && self.guess.get(self.expected) == Some(&node) {
+            return Some(self.expected);
         }
+        let guess = self.guess.iter().enumerate();
+        let position = self
+            .position
+            .get_or_insert_with(|| guess.map(|(at, node)| (*node, at)).collect());
+        position.get(&node).copied()
     }
 
     /// The links of these nodes, read in this order; `None` for one that cannot be read.

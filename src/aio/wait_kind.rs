@@ -7,7 +7,7 @@ use asyncspy_model::{Location, WaitsOn};
 use super::Caches;
 use super::awaits::callbacks;
 use super::task::TaskRecord;
-use crate::python::frame::read_local;
+use crate::python::frame::{RawFrame, read_local};
 use crate::python::object::Objects;
 use crate::python::types::TypeKind;
 use crate::target::memory::{MemoryError, MemoryViewExt};
@@ -20,7 +20,8 @@ pub fn is_asyncio_file(file: &str) -> bool {
     parts.next() == Some("asyncio")
 }
 
-/// What a waiting task waits on, without the tasks; `None` when it does not wait.
+/// What a waiting task waits on, without the tasks; `None` when it does not wait. `frames` are
+/// those of its chain, innermost first.
 ///
 /// # Errors
 /// When what tells it cannot be read.
@@ -28,6 +29,7 @@ pub fn waits_on(
     objects: Objects<'_>,
     caches: &mut Caches,
     record: &TaskRecord,
+    frames: &[RawFrame],
 ) -> Result<Option<WaitsOn>, MemoryError> {
     let Some(leaf) = record.leaf.as_ref().filter(|leaf| !leaf.done) else {
         return Ok(None);
@@ -42,7 +44,7 @@ pub fn waits_on(
         },
     };
     let detail = match &*kind {
-        "sleep" => sleep_delay(objects, caches, record)?,
+        "sleep" => sleep_delay(objects, caches, frames)?,
         _ => None,
     };
     Ok(Some(WaitsOn {
@@ -106,9 +108,9 @@ fn by_callbacks(
 fn sleep_delay(
     objects: Objects<'_>,
     caches: &mut Caches,
-    record: &TaskRecord,
+    frames: &[RawFrame],
 ) -> Result<Option<Arc<str>>, MemoryError> {
-    let Some(frame) = record.inner_frames.first() else {
+    let Some(frame) = frames.first() else {
         return Ok(None);
     };
     let code = caches.codes.get(objects, frame.code)?;

@@ -37,6 +37,10 @@ pub struct StackReader {
     recent: Vec<Vec<RawFrame>>,
 }
 
+/// How many frames that have returned are looked over for one that has not; a frame that is not
+/// found costs a read.
+const MOST_MOVED: usize = 64;
+
 /// The parts of one pass in a batch.
 #[derive(Debug, Default)]
 struct Plan {
@@ -239,8 +243,12 @@ impl StackReader {
         layout: &Layout,
         gather: &Gather,
     ) -> Result<(), MemoryError> {
-        let known = |addr: RemoteAddr| {
-            let at = self.predicted.iter().position(|known| *known == addr)?;
+        // Frames follow each other as predicted, but for a few that were called or have returned.
+        let mut expected = 0;
+        let mut known = |addr: RemoteAddr| {
+            let near = self.predicted.iter().skip(expected).take(MOST_MOVED);
+            let at = expected + near.copied().position(|known| known == addr)?;
+            expected = at + 1;
             let bytes = self.second.frame(layout, gather, at)?;
             Some(RawFrame::decode(layout, addr, bytes))
         };

@@ -2,16 +2,19 @@
 //!
 //! A snapshot touches many small objects that lie close together. Reading whole pages, many in
 //! one call, costs less than a call a field, and lets the readers be written field by field.
+//!
+//! An image may go on from the pages of an earlier one. They are read again when first touched,
+//! and what they held before is kept where it differs: so that what has not changed need not be
+//! looked at closely, and the space is used again.
 
 use std::cell::RefCell;
 
 use asyncspy_model::RemoteAddr;
 use rustc_hash::FxHashMap;
 
-use super::memory::{MAX_PIECES, MemoryError, MemoryView, Piece, ProcessMemory, gather_all, piece};
-
-/// Size of a page. Larger pages of the target only make the grain finer than it needs to be.
-pub const PAGE: u64 = 4096;
+use super::memory::{MemoryError, MemoryView, ProcessMemory};
+use super::page_arena::PageArena;
+use super::page_reads::{PAGE, PageReads};
 
 /// Most bytes that one image holds, so that a hostile target cannot exhaust our memory:
 /// a census of 100 000 tasks needs about 200 MiB.
@@ -24,23 +27,37 @@ const UNREADABLE: u32 = u32::MAX;
 pub struct PageImage<'m> {
     memory: &'m dyn ProcessMemory,
     budget: usize,
+    /// How many pages, aligned, are read when one of them is needed.
+    block: u64,
     state: RefCell<State>,
 }
 
-/// The pages of an image without the memory that they are of, to be kept or used again.
+/// The pages of an image without the memory that they are of, to go on from.
 #[derive(Debug, Default)]
 pub struct Pages(State);
 
+/// A page of an image.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    /// Where its bytes are.
+    slot: u32,
+    /// When it was read last.
+    round: u32,
+    /// Since when it has been read in each round.
+    since: u32,
+    /// Where its earlier bytes are, if they differ.
+    before: Option<u32>,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    slots: FxHashMap<u64, u32>,
-    /// Holds the pages; behind `used` lies what an earlier image has left.
-    arena: Vec<u8>,
-    used: usize,
+    round: u32,
+    held: FxHashMap<u64, Held>,
+    arena: PageArena,
+    before: PageArena,
     last: Option<(u64, u32)>,
     wanted: Vec<u64>,
-    pieces: Vec<Piece>,
-    ok: Vec<bool>,
+    reads: PageReads,
 }
 
 impl<'m> PageImage<'m> {
@@ -56,39 +73,49 @@ impl<'m> PageImage<'m> {
         Self {
             memory,
             budget,
+            block: 1,
             state: RefCell::default(),
         }
     }
 
-    /// An image that holds these pages already.
+    /// An empty image that with each page needed reads the aligned block of so many pages, a
+    /// power of two, to which it belongs.
     #[must_use]
-    pub fn holding(memory: &'m dyn ProcessMemory, pages: Pages) -> Self {
+    pub fn by_blocks(memory: &'m dyn ProcessMemory, pages: u64) -> Self {
         Self {
-            memory,
-            budget: DEFAULT_BUDGET,
-            state: RefCell::new(pages.0),
+            block: pages,
+            ..Self::new(memory)
         }
     }
 
-    /// An empty image that uses the space of these pages again: fresh space costs a page fault
-    /// for each page.
+    /// An image that goes on from these pages.
     #[must_use]
-    pub fn reusing(memory: &'m dyn ProcessMemory, pages: Pages) -> Self {
+    pub fn continuing(memory: &'m dyn ProcessMemory, pages: Pages) -> Self {
         let mut state = pages.0;
-        state.slots.clear();
-        state.used = 0;
+        state.round = state.round.wrapping_add(1);
+        state.before.clear();
         state.last = None;
         Self {
             memory,
             budget: DEFAULT_BUDGET,
+            block: 1,
             state: RefCell::new(state),
         }
     }
 
-    /// The pages.
+    /// The pages that were touched.
     #[must_use]
     pub fn into_pages(self) -> Pages {
-        Pages(self.state.into_inner())
+        let mut state = self.state.into_inner();
+        let (round, arena) = (state.round, &mut state.arena);
+        state.held.retain(|_, held| {
+            let touched = held.round == round;
+            if !touched && held.slot != UNREADABLE {
+                arena.release(held.slot);
+            }
+            touched
+        });
+        Pages(state)
     }
 
     /// The memory that it is an image of.
@@ -108,36 +135,43 @@ impl<'m> PageImage<'m> {
     ) -> Result<(), MemoryError> {
         let state = &mut *self.state.borrow_mut();
         state.wanted.clear();
-        for (addr, len) in ranges {
-            let first = addr.0 / PAGE;
-            let last = addr.0.saturating_add(len.clamp(1, 64 * PAGE) - 1) / PAGE;
-            for page in first..=last {
-                if !state.slots.contains_key(&page) {
-                    state.wanted.push(page);
-                }
+        for page in ranges.into_iter().flat_map(pages_of) {
+            if state.current(page).is_none() {
+                state.wanted.push(page);
             }
         }
         state.fetch_wanted(self.memory, self.budget)
     }
 
-    /// True if both images hold the same bytes for the range; false when either lacks them.
+    /// True if these ranges hold the same bytes as in the image that this one goes on from.
     #[must_use]
-    pub fn agrees_with(&self, other: &PageImage<'_>, addr: RemoteAddr, len: u64) -> bool {
-        let mut at = addr.0;
-        let end = addr.0.saturating_add(len);
-        let (mine, theirs) = (self.state.borrow(), other.state.borrow());
-        while at < end {
-            let upto = end.min((at / PAGE + 1) * PAGE);
-            let (Some(a), Some(b)) = (mine.within_page(at, upto), theirs.within_page(at, upto))
-            else {
-                return false;
-            };
-            if a != b {
-                return false;
-            }
-            at = upto;
-        }
-        true
+    pub fn is_as_before(&self, ranges: &[(RemoteAddr, u64)]) -> bool {
+        let state = self.state.borrow();
+        let mut parts = ranges.iter().flat_map(|range| parts_of(*range));
+        parts.all(|part| state.is_as_before(part))
+    }
+
+    /// Reads the pages of these ranges once more.
+    ///
+    /// # Errors
+    /// As [`prefetch`](Self::prefetch).
+    pub fn look_again(
+        &self,
+        ranges: impl IntoIterator<Item = (RemoteAddr, u64)>,
+    ) -> Result<SecondLook, MemoryError> {
+        let state = &mut *self.state.borrow_mut();
+        state.wanted.clear();
+        state.wanted.extend(ranges.into_iter().flat_map(pages_of));
+        state.sort_wanted();
+        let mut look = SecondLook::default();
+        let (held, arena) = (&state.held, &state.arena);
+        state
+            .reads
+            .read(self.memory, &state.wanted, |page, bytes| {
+                let first = held.get(&page).map(|held| arena.page(held.slot));
+                look.note(page, first, bytes, self.budget)
+            })?;
+        Ok(look)
     }
 }
 
@@ -151,50 +185,150 @@ impl MemoryView for PageImage<'_> {
         let mut done = 0;
         while done < buf.len() {
             let at = addr.0.checked_add(done as u64).ok_or(unmapped)?;
-            let slot = state.slot(at / PAGE, self.memory, self.budget)?;
+            let slot = state.slot(at / PAGE, self)?;
             if slot == UNREADABLE {
                 return Err(unmapped);
             }
             let inside = (at % PAGE) as usize;
             let count = (buf.len() - done).min(PAGE as usize - inside);
-            let start = slot as usize * PAGE as usize + inside;
-            buf[done..done + count].copy_from_slice(&state.arena[start..start + count]);
+            let page = state.arena.page(slot);
+            buf[done..done + count].copy_from_slice(&page[inside..inside + count]);
             done += count;
         }
         Ok(())
     }
 }
 
-impl State {
-    /// The bytes from `from` up to `upto`, which lie on one page; `None` if it is not held.
-    fn within_page(&self, from: u64, upto: u64) -> Option<&[u8]> {
-        let slot = *self.slots.get(&(from / PAGE))?;
-        let start = slot as usize * PAGE as usize + (from % PAGE) as usize;
-        self.arena.get(start..start + (upto - from) as usize)
-    }
+/// What a second look at some pages of an image has shown.
+#[derive(Debug, Default)]
+pub struct SecondLook {
+    /// Where a page's bytes are if they differ.
+    pages: FxHashMap<u64, Option<u32>>,
+    arena: PageArena,
+}
 
-    fn slot(
+impl SecondLook {
+    /// Takes down how a page looks now; nothing when it cannot be compared.
+    fn note(
         &mut self,
         page: u64,
-        memory: &dyn ProcessMemory,
+        first: Option<&[u8]>,
+        now: Option<&[u8]>,
         budget: usize,
-    ) -> Result<u32, MemoryError> {
+    ) -> Result<(), MemoryError> {
+        let (Some(first), Some(now)) = (first.filter(|page| !page.is_empty()), now) else {
+            return Ok(());
+        };
+        let differing = if first == now {
+            None
+        } else {
+            Some(self.arena.add(now, budget)?)
+        };
+        self.pages.insert(page, differing);
+        Ok(())
+    }
+
+    /// True if these ranges hold the same bytes as in the image; false if they were not looked
+    /// at again.
+    #[must_use]
+    pub fn agrees(&self, image: &PageImage<'_>, ranges: &[(RemoteAddr, u64)]) -> bool {
+        let state = image.state.borrow();
+        let mut parts = ranges.iter().flat_map(|range| parts_of(*range));
+        parts.all(|part| match self.pages.get(&part.page) {
+            None => false,
+            Some(None) => true,
+            Some(Some(slot)) => {
+                let held = state.held.get(&part.page);
+                let first = held.map(|held| state.arena.page(held.slot));
+                first.is_some_and(|first| part.is_equal(first, self.arena.page(*slot)))
+            }
+        })
+    }
+}
+
+/// The part of a range that lies on one page.
+#[derive(Clone, Copy)]
+struct Part {
+    page: u64,
+    from: usize,
+    upto: usize,
+}
+
+impl Part {
+    fn is_equal(self, one: &[u8], other: &[u8]) -> bool {
+        one.get(self.from..self.upto) == other.get(self.from..self.upto)
+    }
+}
+
+fn pages_of((addr, len): (RemoteAddr, u64)) -> impl Iterator<Item = u64> {
+    // What is longer is an array that is read in parts.
+    let last = addr.0.saturating_add(len.clamp(1, 64 * PAGE) - 1);
+    addr.0 / PAGE..=last / PAGE
+}
+
+fn parts_of((addr, len): (RemoteAddr, u64)) -> impl Iterator<Item = Part> {
+    let end = addr.0.saturating_add(len);
+    let mut at = addr.0;
+    std::iter::from_fn(move || {
+        let page = at / PAGE;
+        let from = (at % PAGE) as usize;
+        let count = (end - at).min(PAGE - at % PAGE);
+        at += count;
+        (count > 0).then_some(Part {
+            page,
+            from,
+            upto: from + count as usize,
+        })
+    })
+}
+
+impl State {
+    /// The page as it was read in this round.
+    fn current(&self, page: u64) -> Option<&Held> {
+        self.held.get(&page).filter(|held| held.round == self.round)
+    }
+
+    fn is_as_before(&self, part: Part) -> bool {
+        let Some(held) = self.current(part.page) else {
+            return false;
+        };
+        if held.since == self.round {
+            return false;
+        }
+        let Some(before) = held.before else {
+            return true;
+        };
+        part.is_equal(self.arena.page(held.slot), self.before.page(before))
+    }
+
+    fn slot(&mut self, page: u64, image: &PageImage<'_>) -> Result<u32, MemoryError> {
         if let Some((last, slot)) = self.last
             && last == page
         {
             return Ok(slot);
         }
-        let slot = match self.slots.get(&page) {
-            Some(slot) => *slot,
+        let slot = match self.current(page) {
+            Some(held) => held.slot,
             None => {
+                let first = page & !(image.block - 1);
+                let block = first..first + image.block;
                 self.wanted.clear();
-                self.wanted.push(page);
-                self.fetch_wanted(memory, budget)?;
-                self.slots.get(&page).copied().unwrap_or(UNREADABLE)
+                for near in block {
+                    if self.current(near).is_none() {
+                        self.wanted.push(near);
+                    }
+                }
+                self.fetch_wanted(image.memory, image.budget)?;
+                self.current(page).map_or(UNREADABLE, |held| held.slot)
             }
         };
         self.last = Some((page, slot));
         Ok(slot)
+    }
+
+    fn sort_wanted(&mut self) {
+        self.wanted.sort_unstable();
+        self.wanted.dedup();
     }
 
     fn fetch_wanted(
@@ -202,70 +336,57 @@ impl State {
         memory: &dyn ProcessMemory,
         budget: usize,
     ) -> Result<(), MemoryError> {
-        self.wanted.sort_unstable();
-        self.wanted.dedup();
-        let start = self.used;
-        let needed = self.wanted.len() * PAGE as usize;
-        if start + needed > budget {
-            return Err(MemoryError::Budget);
-        }
-        self.pieces.clear();
-        for page in &self.wanted {
-            let base = page.wrapping_mul(PAGE);
-            match self.pieces.last_mut() {
-                // Neighbours become one piece: a page in a longer piece costs less than a piece
-                // of its own. A piece stays short enough that a hole spoils little.
-                Some(last)
-                    if last.base as u64 + last.len as u64 == base
-                        && last.len < 16 * PAGE as usize =>
-                {
-                    last.len += PAGE as usize;
-                }
-                _ => self.pieces.push(piece(RemoteAddr(base), PAGE as usize)),
-            }
-        }
-        if self.arena.len() < start + needed {
-            self.arena.resize(start + needed, 0);
-        }
-        self.used = start + needed;
-        let place = &mut self.arena[start..self.used];
-        gather_all(memory, &self.pieces, place, &mut self.ok)?;
-        self.assign_slots(memory, start)
+        self.sort_wanted();
+        let wanted = std::mem::take(&mut self.wanted);
+        let mut reads = std::mem::take(&mut self.reads);
+        let outcome = reads.read(memory, &wanted, |page, bytes| {
+            self.store(page, bytes, budget)
+        });
+        (self.wanted, self.reads) = (wanted, reads);
+        outcome
     }
 
-    /// Gives each wanted page its slot; the pages of a piece that failed are tried one by one.
-    fn assign_slots(
-        &mut self,
-        memory: &dyn ProcessMemory,
-        start: usize,
-    ) -> Result<(), MemoryError> {
-        let mut slot = start / PAGE as usize;
-        for (index, range) in self.pieces.iter().enumerate() {
-            for nth in 0..range.len / PAGE as usize {
-                let base = range.base as u64 + nth as u64 * PAGE;
-                let place = slot * PAGE as usize;
-                let bytes = &mut self.arena[place..place + PAGE as usize];
-                let readable = self.ok[index]
-                    || (range.len > PAGE as usize
-                        && memory.gather(&[piece(RemoteAddr(base), PAGE as usize)], bytes)?
-                            == PAGE as usize);
-                let number = u32::try_from(slot).map_err(|_| MemoryError::Budget)?;
-                let assigned = if readable { number } else { UNREADABLE };
-                self.slots.insert(base / PAGE, assigned);
-                slot += 1;
+    /// Takes in a page as it was read just now; no bytes if it cannot be read.
+    fn store(&mut self, page: u64, bytes: Option<&[u8]>, budget: usize) -> Result<(), MemoryError> {
+        let round = self.round;
+        let earlier = self
+            .held
+            .get_mut(&page)
+            .filter(|held| held.slot != UNREADABLE);
+        match (earlier, bytes) {
+            (Some(held), Some(bytes)) => {
+                let place = self.arena.page_mut(held.slot);
+                held.round = round;
+                held.before = None;
+                if *place != *bytes {
+                    held.before = Some(self.before.add(place, budget)?);
+                    place.copy_from_slice(bytes);
+                }
+                return Ok(());
             }
+            (Some(held), None) => self.arena.release(held.slot),
+            (None, _) => {}
         }
+        let slot = match bytes {
+            Some(bytes) => self.arena.add(bytes, budget)?,
+            None => UNREADABLE,
+        };
+        let held = Held {
+            slot,
+            round,
+            since: round,
+            before: None,
+        };
+        self.held.insert(page, held);
         Ok(())
     }
 }
 
-/// Never more than this many pages fit one vectored call.
-const _: () = assert!(MAX_PIECES == 1024);
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::memory::MemoryViewExt;
+    use crate::target::memory::{MemoryViewExt, Piece, piece};
+    use std::cell::RefCell;
 
     struct Holes;
 
@@ -336,5 +457,92 @@ mod tests {
         let image = PageImage::with_budget(&Holes, 2 * PAGE as usize);
         let greedy = [(RemoteAddr(PAGE), 8 * PAGE)];
         assert_eq!(image.prefetch(greedy), Err(MemoryError::Budget));
+    }
+
+    /// Pages whose bytes can be changed; missing ones cannot be read.
+    struct Changing(RefCell<FxHashMap<u64, u8>>);
+
+    impl MemoryView for Changing {
+        fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
+            let len = buf.len();
+            let got = self.gather(&[piece(addr, len)], buf)?;
+            (got == len)
+                .then_some(())
+                .ok_or(MemoryError::Unmapped { addr, len })
+        }
+    }
+
+    impl ProcessMemory for Changing {
+        fn gather(&self, pieces: &[Piece], buf: &mut [u8]) -> Result<usize, MemoryError> {
+            let mut done = 0;
+            for piece in pieces {
+                for at in (0..piece.len as u64).map(|nth| piece.base as u64 + nth) {
+                    let Some(byte) = self.0.borrow().get(&(at / PAGE)).copied() else {
+                        return Ok(done);
+                    };
+                    // One byte alone differs between the states of a page.
+                    buf[done] = if at % PAGE == 100 { byte } else { 0 };
+                    done += 1;
+                }
+            }
+            Ok(done)
+        }
+
+        fn as_view(&self) -> &dyn MemoryView {
+            self
+        }
+    }
+
+    fn changing() -> Changing {
+        Changing(RefCell::new((1..6).map(|page| (page, 1)).collect()))
+    }
+
+    const AT: fn(u64) -> (RemoteAddr, u64) = |page| (RemoteAddr(page * PAGE + 96), 8);
+    const BESIDE: fn(u64) -> (RemoteAddr, u64) = |page| (RemoteAddr(page * PAGE + 104), 8);
+
+    #[test]
+    fn what_changes_between_two_images_is_noticed() {
+        let memory = changing();
+        let first = PageImage::new(&memory);
+        first.prefetch([1, 2, 3].map(AT)).unwrap();
+        assert!(!first.is_as_before(&[AT(1)]), "there was nothing before");
+        let pages = first.into_pages();
+        memory.0.borrow_mut().insert(2, 7);
+        memory.0.borrow_mut().remove(&3);
+        let second = PageImage::continuing(&memory, pages);
+        assert!(!second.is_as_before(&[AT(1)]), "it was not read again");
+        second.prefetch([1, 2, 3, 4].map(AT)).unwrap();
+        let as_before = [1, 2, 3, 4].map(|page| second.is_as_before(&[AT(page)]));
+        assert_eq!(as_before, [true, false, false, false]);
+        assert!(second.is_as_before(&[AT(1), BESIDE(2)]));
+        assert_eq!(second.read_u8(RemoteAddr(2 * PAGE + 100)), Ok(7));
+        assert!(second.read_u8(RemoteAddr(3 * PAGE + 100)).is_err());
+    }
+
+    #[test]
+    fn a_page_that_was_not_needed_is_forgotten() {
+        let memory = changing();
+        let first = PageImage::new(&memory);
+        first.prefetch([1, 2].map(AT)).unwrap();
+        let second = PageImage::continuing(&memory, first.into_pages());
+        second.prefetch([AT(1)]).unwrap();
+        let third = PageImage::continuing(&memory, second.into_pages());
+        third.prefetch([1, 2, 3].map(AT)).unwrap();
+        assert!(third.is_as_before(&[AT(1)]));
+        assert!(!third.is_as_before(&[AT(2)]));
+        assert_eq!(third.read_u8(RemoteAddr(3 * PAGE + 100)), Ok(1));
+    }
+
+    #[test]
+    fn a_second_look_tells_what_has_changed_since() {
+        let memory = changing();
+        let image = PageImage::new(&memory);
+        image.prefetch([1, 2, 3, 4].map(AT)).unwrap();
+        memory.0.borrow_mut().insert(2, 7);
+        memory.0.borrow_mut().remove(&3);
+        let look = image.look_again([1, 2, 3].map(AT)).unwrap();
+        let agrees = [1, 2, 3, 4].map(|page| look.agrees(&image, &[AT(page)]));
+        assert_eq!(agrees, [true, false, false, false]);
+        assert!(look.agrees(&image, &[AT(1), BESIDE(2)]));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! - [`memory`]: reading its memory. [`recorded`]: memory that was read before.
 //! - [`gather`]: many small reads in one call.
-//! - [`image`]: its memory page by page, fetched in bulk.
+//! - [`image`]: its memory page by page, fetched in bulk. [`page_reads`], [`page_arena`]: how.
 //! - [`maps`], [`elf`]: what is mapped where, sections and symbols of the mapped files.
 //! - [`process`]: identity, command line, namespaces, clocks. [`program`]: whether it has exec'd.
 //! - [`threads`]: its threads as the kernel sees them.
@@ -12,6 +12,8 @@ pub mod gather;
 pub mod image;
 pub mod maps;
 pub mod memory;
+pub mod page_arena;
+pub mod page_reads;
 pub mod process;
 pub mod program;
 pub mod recorded;

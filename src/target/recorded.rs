@@ -13,8 +13,8 @@ use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
 
-use super::image::PAGE;
 use super::memory::{AnyMemory, MemoryError, MemoryView, Piece, ProcessMemory};
+use super::page_reads::PAGE;
 
 /// Most pages of one file, so that a damaged one cannot exhaust our memory: 256 MiB.
 const MAX_PAGES: usize = 1 << 16;

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use asyncspy_test_support::Outcome;
 
-/// A read that takes longer than this has found no bound. Most take a few milliseconds; a debug
-/// build is twenty times slower than a release one.
-const LONGEST: Duration = Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 10 });
+/// A read that takes longer than this has found no bound. Most take a few milliseconds; one that
+/// reads all that it may takes seconds, and more on a busy machine.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// A read that has not ended by then never will.
 const HANGS: Duration = Duration::from_secs(100);

@@ -91,7 +91,7 @@ impl Endless {
     /// The word at an aligned address.
     fn word(&self, addr: u64) -> u64 {
         let noise = mix(addr ^ self.seed);
-        let nearby = (addr & !(4 * PAGE - 1)).wrapping_add(noise % (4 * PAGE) & !7);
+        let nearby = (addr & !(4 * PAGE - 1)).wrapping_add((noise % (4 * PAGE)) & !7);
         match self.flavour {
             Flavour::Random => noise,
             Flavour::Constant(word) => word,
@@ -107,9 +107,16 @@ impl Endless {
     }
 
     fn fill(&self, addr: u64, buf: &mut [u8]) {
-        for (offset, byte) in (0..).zip(buf) {
-            let at = addr.wrapping_add(offset);
-            *byte = self.word(at & !7).to_le_bytes()[(at & 7) as usize];
+        let mut at = addr;
+        let mut rest = buf;
+        while !rest.is_empty() {
+            let inside = (at & 7) as usize;
+            let count = rest.len().min(8 - inside);
+            let (part, behind) = rest.split_at_mut(count);
+            let word = self.word(at & !7).to_le_bytes();
+            part.copy_from_slice(&word[inside..inside + count]);
+            at = at.wrapping_add(count as u64);
+            rest = behind;
         }
     }
 }
@@ -124,14 +131,6 @@ fn mix(number: u64) -> u64 {
 }
 
 impl HostileMemory {
-    /// Made-up memory alone.
-    pub fn endless(endless: Endless) -> Self {
-        Self {
-            recorded: RecordedMemory::default(),
-            beyond: Some(endless),
-        }
-    }
-
     /// Reads up to the first byte that cannot be read.
     fn copy(&self, base: u64, buf: &mut [u8]) -> usize {
         let mut done = 0;

@@ -1,0 +1,149 @@
+//! Space for pages that grows without moving them.
+//!
+//! What is held of a large process is tens of MiB, and each page of fresh space costs a page
+//! fault of our own, as dear as reading a page of the target: so space comes in huge pages where
+//! the kernel has them.
+
+use std::ops::Range;
+
+use memmap2::{Advice, MmapMut};
+
+use super::memory::MemoryError;
+use super::page_reads::PAGE;
+
+const PAGE_BYTES: usize = PAGE as usize;
+
+/// Pages that are held on the heap before anything is mapped: most images are small.
+const FEW: usize = 16;
+
+/// Pages of a mapping: 16 MiB, of which the kernel provides what is used.
+const CHUNK: usize = 4096;
+
+/// Pages by slot.
+#[derive(Debug, Default)]
+pub struct PageArena {
+    few: Vec<u8>,
+    chunks: Vec<MmapMut>,
+    /// How many slots were given out.
+    used: usize,
+    free: Vec<u32>,
+}
+
+impl PageArena {
+    /// Keeps a page and returns its slot.
+    ///
+    /// # Errors
+    /// [`MemoryError::Budget`] when more than `budget` bytes would be held, or there is no memory.
+    pub fn add(&mut self, bytes: &[u8], budget: usize) -> Result<u32, MemoryError> {
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => self.grow(budget)?,
+        };
+        self.page_mut(slot).copy_from_slice(bytes);
+        Ok(slot)
+    }
+
+    fn grow(&mut self, budget: usize) -> Result<u32, MemoryError> {
+        let slot = u32::try_from(self.used).map_err(|_| MemoryError::Budget)?;
+        if (self.used + 1) * PAGE_BYTES > budget {
+            return Err(MemoryError::Budget);
+        }
+        match self.used.checked_sub(FEW) {
+            None => {
+                let len = self.few.len().max((self.used + 1) * PAGE_BYTES);
+                self.few.resize(len, 0);
+            }
+            Some(beyond) if beyond / CHUNK == self.chunks.len() => {
+                let map = MmapMut::map_anon(CHUNK * PAGE_BYTES);
+                let map = map.map_err(|_| MemoryError::Budget)?;
+                // Without huge pages it is slower, and works as well.
+                let _ = map.advise(Advice::HugePage);
+                self.chunks.push(map);
+            }
+            Some(_) => {}
+        }
+        self.used += 1;
+        Ok(slot)
+    }
+
+    /// The page of a slot; empty if there is none.
+    #[must_use]
+    pub fn page(&self, slot: u32) -> &[u8] {
+        let (chunk, range) = place(slot);
+        let page = match chunk {
+            None => self.few.get(range),
+            Some(chunk) => self.chunks.get(chunk).and_then(|map| map.get(range)),
+        };
+        page.unwrap_or_default()
+    }
+
+    /// The page of a slot, to be changed; empty if there is none.
+    pub fn page_mut(&mut self, slot: u32) -> &mut [u8] {
+        let (chunk, range) = place(slot);
+        let page = match chunk {
+            None => self.few.get_mut(range),
+            Some(chunk) => self
+                .chunks
+                .get_mut(chunk)
+                .and_then(|map| map.get_mut(range)),
+        };
+        page.unwrap_or_default()
+    }
+
+    /// Gives a slot back.
+    pub fn release(&mut self, slot: u32) {
+        self.free.push(slot);
+    }
+
+    /// Gives all slots back.
+    pub fn clear(&mut self) {
+        self.used = 0;
+        self.free.clear();
+    }
+}
+
+/// The mapping in which a slot's page is, if it is in any, and its bytes there.
+fn place(slot: u32) -> (Option<usize>, Range<usize>) {
+    let (chunk, nth) = match (slot as usize).checked_sub(FEW) {
+        None => (None, slot as usize),
+        Some(beyond) => (Some(beyond / CHUNK), beyond % CHUNK),
+    };
+    (chunk, nth * PAGE_BYTES..(nth + 1) * PAGE_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_slot_holds_its_page() {
+        let mut arena = PageArena::default();
+        let count = (FEW + CHUNK + 3) as u32;
+        for number in 0..count {
+            let slot = arena.add(&[number as u8; PAGE_BYTES], usize::MAX).unwrap();
+            assert_eq!(slot, number);
+        }
+        for slot in 0..count {
+            assert_eq!(arena.page(slot), [slot as u8; PAGE_BYTES]);
+        }
+        assert!(arena.page(count + CHUNK as u32).is_empty());
+    }
+
+    #[test]
+    fn a_slot_given_back_is_used_again() {
+        let mut arena = PageArena::default();
+        let budget = 2 * PAGE_BYTES;
+        for number in 0..2 {
+            arena.add(&[number; PAGE_BYTES], budget).unwrap();
+        }
+        assert_eq!(
+            arena.add(&[9; PAGE_BYTES], budget),
+            Err(MemoryError::Budget)
+        );
+        arena.release(1);
+        assert_eq!(arena.add(&[9; PAGE_BYTES], budget), Ok(1));
+        assert_eq!(arena.page(1), [9; PAGE_BYTES]);
+        arena.clear();
+        assert_eq!(arena.add(&[7; PAGE_BYTES], budget), Ok(0));
+    }
+}

@@ -1,0 +1,80 @@
+//! Reading whole pages, many in one call.
+
+use asyncspy_model::RemoteAddr;
+
+use super::memory::{MAX_PIECES, MemoryError, Piece, ProcessMemory, gather_all, piece};
+
+/// Size of a page. Larger pages of the target only make the grain finer than it needs to be.
+pub const PAGE: u64 = 4096;
+
+/// Pages read in one call: what is read fits the cache until it has been looked at.
+const BATCH: usize = 64;
+
+/// Most pages in one piece. A page in a longer piece costs less than a piece of its own, but a
+/// hole spoils the whole piece.
+const RUN: usize = 16;
+
+const PAGE_BYTES: usize = PAGE as usize;
+
+/// Never more than this many pieces fit one vectored call.
+const _: () = assert!(BATCH <= MAX_PIECES);
+
+/// Buffers for reading pages, to be used again.
+#[derive(Debug, Default)]
+pub struct PageReads {
+    pieces: Vec<Piece>,
+    bytes: Vec<u8>,
+    ok: Vec<bool>,
+}
+
+impl PageReads {
+    /// Reads these pages, given by number in ascending order, each once, and hands over the bytes
+    /// of each; none for one that cannot be read.
+    ///
+    /// # Errors
+    /// [`MemoryError::Gone`], [`MemoryError::Denied`], or what the receiver returns.
+    pub fn read(
+        &mut self,
+        memory: &dyn ProcessMemory,
+        pages: &[u64],
+        mut receive: impl FnMut(u64, Option<&[u8]>) -> Result<(), MemoryError>,
+    ) -> Result<(), MemoryError> {
+        for batch in pages.chunks(BATCH) {
+            self.plan(batch);
+            if self.bytes.len() < batch.len() * PAGE_BYTES {
+                self.bytes.resize(batch.len() * PAGE_BYTES, 0);
+            }
+            gather_all(memory, &self.pieces, &mut self.bytes, &mut self.ok)?;
+            let mut pages = batch.iter().zip(self.bytes.chunks_exact_mut(PAGE_BYTES));
+            for (run, ok) in self.pieces.iter().zip(&self.ok) {
+                for (page, bytes) in pages.by_ref().take(run.len / PAGE_BYTES) {
+                    // Where a run of pages failed, each is tried by itself.
+                    let ok = *ok || (run.len > PAGE_BYTES && read_one(memory, *page, bytes)?);
+                    receive(*page, ok.then_some(&*bytes))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn plan(&mut self, batch: &[u64]) {
+        self.pieces.clear();
+        for page in batch {
+            let base = page.wrapping_mul(PAGE);
+            match self.pieces.last_mut() {
+                Some(last)
+                    if last.base as u64 + last.len as u64 == base
+                        && last.len < RUN * PAGE_BYTES =>
+                {
+                    last.len += PAGE_BYTES;
+                }
+                _ => self.pieces.push(piece(RemoteAddr(base), PAGE_BYTES)),
+            }
+        }
+    }
+}
+
+fn read_one(memory: &dyn ProcessMemory, page: u64, bytes: &mut [u8]) -> Result<bool, MemoryError> {
+    let piece = piece(RemoteAddr(page.wrapping_mul(PAGE)), bytes.len());
+    Ok(memory.gather(&[piece], bytes)? == bytes.len())
+}
