@@ -7,8 +7,18 @@ import time
 from programs import Program, interpreter, processor_seconds
 
 from .table import OURS, ratio_of
-from .tools import AUSTIN, AUSTIN_PYTHON, PEERS, PY_SPY, PY_SPY_NONBLOCKING, TACHYON
-from .tools import NEWEST, asyncspy, census_command, settle
+from .tools import (
+    AUSTIN,
+    AUSTIN_PYTHON,
+    NEWEST,
+    PEERS,
+    PY_SPY,
+    PY_SPY_NONBLOCKING,
+    TACHYON,
+    asyncspy,
+    census_command,
+    settle,
+)
 
 RATES = (100, 1000)
 CENSUS_TARGET = ("1 000 tasks", "many.py", 1000)

@@ -8,7 +8,7 @@ import time
 from programs import Program, interpreter
 
 from .table import OURS
-from .tools import AUSTIN, FULL_RATE, PEERS, TACHYON, asyncspy, settle
+from .tools import AUSTIN, FULL_RATE, NEWEST, PEERS, TACHYON, asyncspy, settle
 
 RATES = (100, 1000, FULL_RATE)
 SATURATED = ("healthy.py", "--rate", 1_000_000)
@@ -28,7 +28,7 @@ def measure(options, table):
 
 def measure_one(options, table, sampler, rate, pairs):
     """The row of one sampler; of none to see the noise."""
-    python = sampler.python if sampler else "3.15"
+    python = sampler.python if sampler else NEWEST
     with Program(interpreter(python), *SATURATED) as program:
         found = [measure_pair(options, table, sampler, rate, program) for _ in range(pairs)]
     ratios = sorted(with_it[0] / without[0] for without, with_it in found)

@@ -34,7 +34,7 @@ class Sampler:
 
     folds = True
     full_rate = FULL_RATE
-    # Whether it goes on until it has as many samples as were asked for.
+    # Whether it goes on, however long, until it has sampled as often as was asked for.
     runs_over = False
 
     def __init__(self, name, python, command, parse):
@@ -57,7 +57,11 @@ class Sampler:
             said = self.start(pid, rate, seconds, output).communicate()[0]
             outcome = self.parse(COLOUR.sub("", said), threads_of(pid))
             if outcome:
-                outcome.seconds = time.monotonic() - began if self.runs_over else seconds
+                outcome.seconds = whole(seconds)
+            if outcome and self.runs_over:
+                # It counts each thread that is not idle; the loop has one.
+                outcome.samples = min(outcome.samples, rate * whole(seconds))
+                outcome.seconds = time.monotonic() - began
             return outcome, read_folded(output) if self.folds and outcome else []
 
     @property
