@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use nix::unistd::{Uid, User, geteuid};
+use nix::unistd::geteuid;
 
 use super::invocation;
 
@@ -69,12 +69,23 @@ fn numbers(path: &str, key: &str, radix: u32) -> Option<Vec<u64>> {
         .collect()
 }
 
+/// Not through the C library: linked statically it would load the name services of the system,
+/// which may have been built for another version of it.
 fn user_name(uid: u32) -> String {
-    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
-    user.map_or_else(
-        || format!("uid {uid}"),
-        |user| format!("{} (uid {uid})", user.name),
-    )
+    let users = fs::read("/etc/passwd").unwrap_or_default();
+    match find_user(&String::from_utf8_lossy(&users), uid) {
+        Some(name) => format!("{name} (uid {uid})"),
+        None => format!("uid {uid}"),
+    }
+}
+
+/// The name of a user in the text of `/etc/passwd`: `name:password:uid:…`.
+fn find_user(users: &str, uid: u32) -> Option<&str> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, number) = (fields.next()?, fields.nth(1)?);
+        (number.parse() == Ok(uid)).then_some(name)
+    })
 }
 
 impl Facts {
@@ -133,6 +144,14 @@ impl Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn users_are_found_by_number() {
+        let users = "root:x:0:0:root:/root:/bin/sh\n\nshort:x\nann:x:1000:1000::/:/bin/sh\n";
+        for (uid, name) in [(0, Some("root")), (1000, Some("ann")), (7, None)] {
+            assert_eq!(find_user(users, uid), name, "{uid}");
+        }
+    }
 
     fn why(change: impl FnOnce(&mut Facts)) -> String {
         let mut facts = Facts {

@@ -6,12 +6,14 @@
 //! - [`trials`]: tests that can say that they cannot run here.
 //! - [`golden`]: snapshots without what differs each time.
 //! - [`compare`]: how that differs from what was read from outside.
+//! - [`stream`]: samples that no process gave, as many as are wanted.
 //!
 //! Nothing here reads a process's memory, so nothing here can share a mistake with asyncspy.
 
 pub mod compare;
 pub mod golden;
 pub mod interpreters;
+pub mod stream;
 pub mod target;
 pub mod trials;
 pub mod truth;

@@ -1,0 +1,1 @@
+"""asyncspy measured next to its peers: see scripts/bench-peers."""

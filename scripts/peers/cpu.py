@@ -1,0 +1,81 @@
+"""Processor time of each sampler at work, start and end left out."""
+
+import os
+import tempfile
+import time
+
+from programs import Program, interpreter, processor_seconds
+
+from .table import OURS, ratio_of
+from .tools import (
+    AUSTIN,
+    AUSTIN_PYTHON,
+    NEWEST,
+    PEERS,
+    PY_SPY,
+    PY_SPY_NONBLOCKING,
+    TACHYON,
+    asyncspy,
+    census_command,
+    settle,
+)
+
+RATES = (100, 1000)
+CENSUS_TARGET = ("1 000 tasks", "many.py", 1000)
+TARGETS = [("idle", "idle.py"), ("busy", "chain.py", 10), CENSUS_TARGET]
+
+
+def measure(options, table):
+    """Each target at each rate."""
+    for target in TARGETS:
+        for rate in RATES:
+            shares = measure_target(options, table, target, rate)
+            add_bars(table, target, rate, shares)
+
+
+def measure_target(options, table, target, rate):
+    """Percent of a core by (tool, Python)."""
+    # The census is what `top` adds.
+    command = {"command": census_command} if target == CENSUS_TARGET else {}
+    samplers = [asyncspy(**command), *PEERS, asyncspy(AUSTIN_PYTHON, **command), AUSTIN]
+    shares = {}
+    for sampler in samplers:
+        case = "%s, %d Hz, Python %s" % (target[0], rate, sampler.python)
+        share = measure_one(options, table, sampler, target, rate)
+        shares[sampler.name, sampler.python] = share
+        notes = "with a census each second" if sampler.name == OURS and command else ""
+        table.add(case, sampler.name, share, "% of a core", notes)
+    return shares
+
+
+def measure_one(options, table, sampler, target, rate):
+    """Percent of a core."""
+    with tempfile.TemporaryDirectory() as folder, table.quiet():
+        with Program(interpreter(sampler.python), *target[1:]) as program:
+            output = os.path.join(folder, "out")
+            process = sampler.start(program.pid, rate, options.seconds + 2, output)
+            if not settle(process):
+                process.communicate()
+                return None
+            used, began = processor_seconds(process.pid), time.monotonic()
+            time.sleep(options.seconds)
+            used = processor_seconds(process.pid) - used
+            share = 100 * used / (time.monotonic() - began)
+            process.terminate()
+            process.communicate()
+            return share
+
+
+def add_bars(table, target, rate, shares):
+    """What is asked of asyncspy."""
+    if rate == 100 and target == CENSUS_TARGET:
+        share = shares[OURS, NEWEST]
+        text = "%% of a core at 100 Hz, %s and census ≤ 0.5" % target[0]
+        table.add_bar(text, share, share is not None and share <= 0.5)
+    if rate != 1000:
+        return
+    peers = [(TACHYON, 8), (AUSTIN, 4), (PY_SPY_NONBLOCKING, 20), (PY_SPY, 20)]
+    for peer, factor in peers:
+        ratio = ratio_of(shares[peer.name, peer.python], shares[OURS, peer.python])
+        text = "at 1 kHz, %s: %s's CPU ≥ %d × ours" % (target[0], peer.name, factor)
+        table.add_bar(text, ratio, ratio and ratio >= factor)

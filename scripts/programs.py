@@ -1,0 +1,53 @@
+"""The programs of tests/targets as the scripts run them, and what is seen of a process from outside."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+INTERPRETERS = os.path.join(ROOT, "target", "interpreters")
+ASYNCSPY = os.path.join(ROOT, "target", "release", "asyncspy")
+
+
+def interpreter(name):
+    """The words that start the Python of this name, out of the manifest of scripts/interpreters."""
+    with open(os.path.join(INTERPRETERS, "manifest.json")) as file:
+        found = {each["name"]: each for each in json.load(file)}
+    if name not in found:
+        sys.exit("there is no Python %s: run scripts/interpreters" % name)
+    return found[name]["argv"]
+
+
+class Program:
+    """A program of tests/targets that has said READY; ends with the `with` block."""
+
+    def __init__(self, argv, script, *arguments):
+        path = os.path.join(ROOT, "tests", "targets", script)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        words = argv + [path] + [str(word) for word in arguments]
+        self.process = subprocess.Popen(words, **pipes)
+        if not self.process.stdout.readline().startswith("READY"):
+            self.process.kill()
+            sys.exit("%s did not start on %s" % (script, argv[0]))
+        self.pid = self.process.pid
+
+    def ask(self, word):
+        """What the program answers to a command."""
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
+
+
+def processor_seconds(pid):
+    """User and system time of a process so far, from its own clock."""
+    # As the C library's clock_getcpuclockid makes it; /proc/PID/stat counts in hundredths.
+    return time.clock_gettime_ns((~pid << 3) | 2) / 1e9
