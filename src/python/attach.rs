@@ -8,6 +8,7 @@ use super::object::Objects;
 use super::types::TypeCache;
 use crate::layout::published::{ASYNCIO_TABLE_SIZE, AsyncioTable, PublishedTable, TABLE_SIZE};
 use crate::layout::{Layout, LayoutError, PythonVersion};
+use crate::target::PageImage;
 use crate::target::elf::{ElfImage, Placed};
 use crate::target::maps::{self, Mapping};
 use crate::target::memory::{AnyMemory, LiveMemory, MemoryError, MemoryView, MemoryViewExt};
@@ -158,21 +159,20 @@ impl Python {
     fn validate(&mut self) -> Result<(), AttachError> {
         let pid = self.facts.pid;
         let unreadable = |why: String| AttachError::Unreadable { pid, why };
+        let image = PageImage::new(&self.memory);
         let objects = Objects {
-            view: &self.memory,
+            view: &image,
             layout: &self.layout,
         };
         let check = || -> Result<Option<i64>, MemoryError> {
-            let head = self.interpreters_head(&self.memory)?;
-            let modules = self
-                .memory
-                .read_ptr(head.offset(self.layout.interpreter.modules))?;
+            let head = self.interpreters_head(&image)?;
+            let modules = image.read_ptr(head.offset(self.layout.interpreter.modules))?;
             let class = TypeCache::default().of_object(objects, modules)?.clone();
             if &*class.name != "dict" {
                 return Err(MemoryError::implausible(modules, "the dict of modules"));
             }
             let sys = head.offset(self.layout.interpreter.sysdict);
-            let sys = self.memory.read_ptr(sys)?;
+            let sys = image.read_ptr(sys)?;
             match objects.dict_get(sys, "hexversion")? {
                 Some(value) => objects.read_int(value),
                 None => Ok(None),

@@ -49,6 +49,9 @@ pub struct SetHead {
     pub table: RemoteAddr,
 }
 
+/// Bytes of a key that are looked at as a rule: a short str.
+const KEY_HEAD: u64 = 64;
+
 impl<'a> Objects<'a> {
     /// The type of the object at `addr`.
     ///
@@ -272,6 +275,9 @@ impl<'a> Objects<'a> {
                 items.push((key, value));
             }
         }
+        // Whoever asks for the items looks at the keys.
+        self.view
+            .expect(&mut items.iter().map(|(key, _)| (*key, KEY_HEAD)))?;
         Ok(items)
     }
 

@@ -10,7 +10,7 @@ use asyncspy_model::RemoteAddr;
 use super::frame::{FrameChain, MAX_FRAMES, Owner, RawFrame};
 use crate::layout::{FrameEntry, Layout};
 use crate::target::gather::{Gather, Wanted};
-use crate::target::memory::{MemoryError, MemoryView, MemoryViewExt, ProcessMemory, piece};
+use crate::target::memory::{MemoryError, MemoryView, MemoryViewExt, ProcessMemory};
 
 /// How many stacks are remembered.
 const MAX_RECENT: usize = 32;
@@ -35,11 +35,15 @@ pub struct StackReader {
     /// Stacks that were proven lately, the last one first: memory is reused, so a thread often
     /// stands again where it stood before.
     recent: Vec<Vec<RawFrame>>,
+    ahead: Ahead,
 }
 
 /// How many frames that have returned are looked over for one that has not; a frame that is not
 /// found costs a read.
 const MOST_MOVED: usize = 64;
+
+/// How many callers of a frame are read along with it.
+const MOST_AHEAD: usize = 64;
 
 /// The parts of one pass in a batch.
 #[derive(Debug, Default)]
@@ -49,12 +53,20 @@ struct Plan {
     /// For each frame the range that holds it, and its offset there.
     frames: Vec<(usize, usize)>,
     ranges: Vec<Wanted>,
+    /// Where the ranges begin and end.
+    bounds: Vec<(u64, u64)>,
 }
 
-/// Ranges that hold frames, in the order in which they were first met.
-fn merge_frames(frames: &[RemoteAddr], size: u64) -> (Vec<(u64, u64)>, Vec<usize>) {
-    let mut ranges: Vec<(u64, u64)> = Vec::new();
-    let mut held_by = Vec::with_capacity(frames.len());
+/// Finds ranges that hold frames, in the order in which they were first met, and for each frame
+/// the range that holds it.
+fn merge_frames(
+    frames: &[RemoteAddr],
+    size: u64,
+    ranges: &mut Vec<(u64, u64)>,
+    held_by: &mut Vec<(usize, usize)>,
+) {
+    ranges.clear();
+    held_by.clear();
     for frame in frames {
         let (start, end) = (frame.0, frame.0.saturating_add(size));
         // Frames of the data stack lie one below the other, those of coroutines anywhere.
@@ -71,9 +83,11 @@ fn merge_frames(frames: &[RemoteAddr], size: u64) -> (Vec<(u64, u64)>, Vec<usize
         };
         ranges[at].0 = ranges[at].0.min(start);
         ranges[at].1 = ranges[at].1.max(end);
-        held_by.push(at);
+        held_by.push((at, 0));
     }
-    (ranges, held_by)
+    for (frame, (range, offset)) in frames.iter().zip(held_by) {
+        *offset = (frame.0 - ranges[*range].0) as usize;
+    }
 }
 
 impl StackReader {
@@ -89,6 +103,7 @@ impl StackReader {
             chain: FrameChain::default(),
             previous_chain: Vec::new(),
             recent: Vec::new(),
+            ahead: Ahead::default(),
         }
     }
 
@@ -195,6 +210,10 @@ impl StackReader {
             stable = longest(stable, common_outer(&walked, &before));
             before.clone_from(&walked);
             self.previous_chain = walked;
+            // It is too deep ever to be proven: two looks tell what they agree on.
+            if self.predicted.len() > MAX_PROVEN && attempt > 0 {
+                break;
+            }
         }
         self.chain.frames = stable;
         self.chain.proven = false;
@@ -235,25 +254,13 @@ impl StackReader {
         self.recent.insert(0, frames);
     }
 
-    /// Follows the chain frame by frame, with what the last batch has already read, and makes it
-    /// the prediction.
+    /// Follows the chain, with what the last batch has already read, and makes it the prediction.
     fn walk(
         &mut self,
         memory: &dyn ProcessMemory,
         layout: &Layout,
         gather: &Gather,
     ) -> Result<(), MemoryError> {
-        // Frames follow each other as predicted, but for a few that were called or have returned.
-        let mut expected = 0;
-        let mut known = |addr: RemoteAddr| {
-            let near = self.predicted.iter().skip(expected).take(MOST_MOVED);
-            let at = expected + near.copied().position(|known| known == addr)?;
-            expected = at + 1;
-            let bytes = self.second.frame(layout, gather, at)?;
-            Some(RawFrame::decode(layout, addr, bytes))
-        };
-        let mut walked = std::mem::take(&mut self.previous_chain);
-        walked.clear();
         let view = memory.as_view();
         // The last batch has seen the entry a moment ago.
         let mut at = match self.second.innermost(layout, gather, self.cframe) {
@@ -264,19 +271,21 @@ impl StackReader {
                 innermost
             }
         };
-        let mut bytes = [0; 128];
-        let bytes = &mut bytes[..(layout.frame.size as usize).min(128)];
+        let mut walked = std::mem::take(&mut self.previous_chain);
+        walked.clear();
+        let mut seen = Cursor::default();
+        self.ahead.frames.clear();
         // What is torn may lead in circles: a frame met again at the next power of two ends it.
         let mut landmark = at;
         while !at.is_null() && walked.len() < MAX_FRAMES {
-            let frame = match known(at) {
-                Some(frame) => frame,
-                None => {
-                    if memory.gather(&[piece(at, bytes.len())], bytes)? < bytes.len() {
-                        break;
-                    }
-                    RawFrame::decode(layout, at, bytes)
-                }
+            let predicted = seen.find(&self.predicted, at);
+            let bytes = predicted.and_then(|nth| self.second.frame(layout, gather, nth));
+            let frame = match bytes {
+                Some(bytes) => RawFrame::decode(layout, at, bytes),
+                None => match self.ahead.read(memory, layout, at, &self.recent)? {
+                    Some(frame) => frame,
+                    None => break,
+                },
             };
             at = frame.previous;
             walked.push(frame);
@@ -294,6 +303,60 @@ impl StackReader {
     }
 }
 
+/// A place in a list of frames that are met in its order, but for a few that were called or have
+/// returned.
+#[derive(Debug, Default)]
+struct Cursor(usize);
+
+impl Cursor {
+    fn find(&mut self, frames: &[RemoteAddr], addr: RemoteAddr) -> Option<usize> {
+        let near = frames.iter().skip(self.0).take(MOST_MOVED);
+        let at = self.0 + near.copied().position(|frame| frame == addr)?;
+        self.0 = at + 1;
+        Some(at)
+    }
+}
+
+/// Frames read along with one that was needed: those that called it when it was met last.
+#[derive(Debug, Default)]
+struct Ahead {
+    frames: Vec<RemoteAddr>,
+    cursor: Cursor,
+    plan: Plan,
+    gather: Gather,
+}
+
+impl Ahead {
+    /// A frame; `None` if it cannot be read.
+    fn read(
+        &mut self,
+        memory: &dyn ProcessMemory,
+        layout: &Layout,
+        addr: RemoteAddr,
+        recent: &[Vec<RawFrame>],
+    ) -> Result<Option<RawFrame>, MemoryError> {
+        let decode = |bytes: &[u8]| RawFrame::decode(layout, addr, bytes);
+        let found = self.cursor.find(&self.frames, addr);
+        let found = found.and_then(|nth| self.plan.frame(layout, &self.gather, nth));
+        if let Some(frame) = found.map(decode) {
+            return Ok(Some(frame));
+        }
+        let callers = recent.iter().find_map(|frames| {
+            let at = frames.iter().position(|frame| frame.addr == addr)?;
+            frames.get(at + 1..)
+        });
+        let callers = callers.unwrap_or_default().iter().take(MOST_AHEAD);
+        self.frames.clear();
+        self.frames.push(addr);
+        self.frames.extend(callers.map(|frame| frame.addr));
+        self.cursor = Cursor(1);
+        self.gather.clear();
+        self.plan.add_frames(layout, &self.frames, &mut self.gather);
+        self.gather.run(memory)?;
+        Ok(self.plan.frame(layout, &self.gather, 0).map(decode))
+    }
+}
+
 impl Plan {
     fn add(
         &mut self,
@@ -303,7 +366,6 @@ impl Plan {
         frames: &[RemoteAddr],
         gather: &mut Gather,
     ) {
-        self.frames.clear();
         self.cframe_entry = None;
         self.entry = Some(match layout.thread.frame {
             FrameEntry::Direct(offset) => gather.want(thread.offset(offset), 8),
@@ -314,16 +376,17 @@ impl Plan {
                 gather.want(thread.offset(offset), 8)
             }
         });
-        let count = frames.len().min(MAX_PROVEN);
-        let (ranges, held_by) = merge_frames(&frames[..count], layout.frame.size);
+        self.add_frames(layout, &frames[..frames.len().min(MAX_PROVEN)], gather);
+    }
+
+    fn add_frames(&mut self, layout: &Layout, frames: &[RemoteAddr], gather: &mut Gather) {
+        let size = layout.frame.size;
+        merge_frames(frames, size, &mut self.bounds, &mut self.frames);
         self.ranges.clear();
-        for (start, end) in &ranges {
+        for (start, end) in &self.bounds {
             let len = (end - start) as usize;
             self.ranges.push(gather.want(RemoteAddr(*start), len));
         }
-        let places = held_by.iter().zip(frames);
-        self.frames
-            .extend(places.map(|(range, addr)| (*range, (addr.0 - ranges[*range].0) as usize)));
     }
 
     /// The bytes of a frame; `None` if it could not be read.

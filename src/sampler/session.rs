@@ -124,8 +124,7 @@ impl Sampler {
         }
         let mut ticker = Ticker::new(self.settings.interval_ns);
         loop {
-            let tick = ticker.wait();
-            let now = monotonic_now_ns();
+            let (tick, now) = ticker.wait();
             if stop.load(Ordering::Relaxed) {
                 return EndReason::Interrupted;
             }

@@ -176,6 +176,13 @@ impl<'m> PageImage<'m> {
 }
 
 impl MemoryView for PageImage<'_> {
+    fn expect(
+        &self,
+        ranges: &mut dyn Iterator<Item = (RemoteAddr, u64)>,
+    ) -> Result<(), MemoryError> {
+        self.prefetch(ranges)
+    }
+
     fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
         let unmapped = MemoryError::Unmapped {
             addr,

@@ -67,6 +67,18 @@ pub trait MemoryView {
     /// [`MemoryError::Unmapped`] if any of the bytes cannot be read; then `buf` holds anything.
     fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError>;
 
+    /// Tells that these ranges are about to be read, so that they can be fetched together. They
+    /// need not be readable.
+    ///
+    /// # Errors
+    /// [`MemoryError::Gone`], [`MemoryError::Denied`], [`MemoryError::Budget`].
+    fn expect(
+        &self,
+        _ranges: &mut dyn Iterator<Item = (RemoteAddr, u64)>,
+    ) -> Result<(), MemoryError> {
+        Ok(())
+    }
+
     /// The `N` bytes at `addr`.
     ///
     /// # Errors

@@ -13,8 +13,9 @@ use super::page_reads::PAGE;
 
 const PAGE_BYTES: usize = PAGE as usize;
 
-/// Pages that are held on the heap before anything is mapped: most images are small.
-const FEW: usize = 16;
+/// Pages that are held on the heap before anything is mapped: a huge page is dear to those who
+/// need little of it.
+const FEW: usize = 256;
 
 /// Pages of a mapping: 16 MiB, of which the kernel provides what is used.
 const CHUNK: usize = 4096;
