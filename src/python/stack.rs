@@ -220,23 +220,26 @@ impl StackReader {
         Ok(())
     }
 
-    /// Predicts a stack that was proven lately with the same innermost frame; false if there is
-    /// none, or the last batch does not say where the thread stands.
+    /// Predicts a stack that was proven lately with the same innermost frame, or what stood below
+    /// that frame when it had called others; false if there is none, or the last batch does not
+    /// say where the thread stands.
     fn guess(&mut self, layout: &Layout, gather: &Gather) -> bool {
         let Some(entry) = self.second.innermost(layout, gather, self.cframe) else {
             return false;
         };
-        let known = self
-            .recent
-            .iter()
-            .position(|frames| frames.first().is_some_and(|frame| frame.addr == entry));
-        let Some(at) = known else {
+        let depth = |frames: &Vec<RawFrame>| frames.iter().position(|frame| frame.addr == entry);
+        let known = self.recent.iter().enumerate();
+        let known = known.filter_map(|(at, frames)| Some((depth(frames)?, at)));
+        let Some((depth, at)) = known.min() else {
             return false;
         };
         let frames = self.recent.remove(at);
+        let standing = &frames[depth..];
         self.predicted.clear();
-        self.predicted.extend(frames.iter().map(|frame| frame.addr));
-        self.previous_chain.clone_from(&frames);
+        self.predicted
+            .extend(standing.iter().map(|frame| frame.addr));
+        self.previous_chain.clear();
+        self.previous_chain.extend_from_slice(standing);
         self.recent.insert(0, frames);
         true
     }
@@ -277,7 +280,7 @@ impl StackReader {
         self.ahead.frames.clear();
         // What is torn may lead in circles: a frame met again at the next power of two ends it.
         let mut landmark = at;
-        while !at.is_null() && walked.len() < MAX_FRAMES {
+        while !at.is_null() && at.0.is_multiple_of(8) && walked.len() < MAX_FRAMES {
             let predicted = seen.find(&self.predicted, at);
             let bytes = predicted.and_then(|nth| self.second.frame(layout, gather, nth));
             let frame = match bytes {
