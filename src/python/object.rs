@@ -13,6 +13,9 @@ pub const MAX_TEXT: u64 = 1 << 16;
 /// Most items that are read of one container.
 pub const MAX_ITEMS: u64 = 1 << 23;
 
+/// Most entries of a dict: only those of modules, threads and instances are read.
+const MAX_ENTRIES: u64 = 1 << 18;
+
 /// `ob_type` of `PyObject` in builds with the GIL (Include/object.h).
 pub const OB_TYPE: u64 = 8;
 /// `ob_size` of `PyVarObject`: the size of an object's head.
@@ -306,7 +309,7 @@ impl<'a> Objects<'a> {
         };
         let count = fields.u64(layout.nentries);
         match index_bytes {
-            Some(index_bytes) if count <= MAX_ITEMS && index_bytes <= 8 * MAX_ITEMS => {
+            Some(index_bytes) if count <= MAX_ENTRIES && index_bytes <= 8 * MAX_ENTRIES => {
                 Ok((keys.offset(layout.indices + index_bytes), stride, count))
             }
             _ => Err(MemoryError::implausible(keys, "a dict's keys")),

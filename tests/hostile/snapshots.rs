@@ -9,7 +9,7 @@ use asyncspy::target::recorded::RecordedMemory;
 use asyncspy_model::{Snapshot, TaskId};
 use asyncspy_test_support::Outcome;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestCaseError};
+use proptest::test_runner::{Config, RngSeed, TestCaseError};
 
 use crate::bounds::within_bounds;
 use crate::memory::{Change, Endless, HostileMemory, recording, telling_words};
@@ -56,6 +56,23 @@ fn check(snapshot: &Snapshot) -> Outcome {
     Ok(())
 }
 
+/// The same cases each time, so that a failure is one of the change at hand; `PROPTEST_RNG_SEED`
+/// and `PROPTEST_CASES` look further.
+fn config(cases: u32) -> Config {
+    let default = Config::default();
+    let is_default = std::env::var_os("PROPTEST_CASES").is_none();
+    Config {
+        failure_persistence: None,
+        cases: if is_default { cases } else { default.cases },
+        rng_seed: match default.rng_seed {
+            RngSeed::Random => RngSeed::Fixed(1),
+            given => given,
+        },
+        max_shrink_time: 60_000,
+        ..default
+    }
+}
+
 /// As a failure of a property.
 fn property(outcome: Outcome) -> Result<(), TestCaseError> {
     outcome.map_err(|error| TestCaseError::fail(error.to_string()))
@@ -90,7 +107,7 @@ fn attach_to(minor: u8, changes: &[Change], beyond: Option<Endless>) -> Outcome 
 }
 
 proptest! {
-    #![proptest_config(Config { failure_persistence: None, ..Config::default() })]
+    #![proptest_config(config(256))]
 
     #[test]
     fn changed_memory_is_read_within_bounds(
@@ -112,7 +129,7 @@ proptest! {
 
 proptest! {
     // Much is read until the bounds are met.
-    #![proptest_config(Config { failure_persistence: None, cases: 48, ..Config::default() })]
+    #![proptest_config(config(24))]
 
     #[test]
     fn changed_memory_that_never_ends_is_read_within_bounds(
