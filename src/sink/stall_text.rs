@@ -35,7 +35,12 @@ pub(super) fn circumstances(stall: &Stall) -> String {
         parts.push(format!("callback {} of {total}", u64::from(last) + 1));
     }
     if stall.late_timers > 0 {
-        parts.push(format!("{} timers late", stall.late_timers));
+        let timers = if stall.late_timers == 1 {
+            "timer"
+        } else {
+            "timers"
+        };
+        parts.push(format!("{} {timers} late", stall.late_timers));
     }
     parts.join(", ")
 }
