@@ -40,6 +40,12 @@ impl PythonVersion {
             level,
         })
     }
+
+    /// True below 3.8, the oldest version with a layout.
+    #[must_use]
+    pub const fn is_too_old(self) -> bool {
+        self.major < 3 || (self.major == 3 && self.minor < 8)
+    }
 }
 
 impl fmt::Display for PythonVersion {

@@ -234,8 +234,8 @@ fn refuse_by_name(facts: &ProcessFacts, mappings: &[Mapping]) -> Result<(), Atta
             return Some("PyPy".to_owned());
         }
         let (major, minor) = version_in_name(name)?;
-        let old = major < 3 || (major == 3 && minor < 8);
-        old.then(|| format!("Python {major}.{minor}"))
+        let is_too_old = PythonVersion::new(major, minor, 0).is_too_old();
+        is_too_old.then(|| format!("Python {major}.{minor}"))
     });
     match what {
         Some(what) => Err(AttachError::Unsupported {

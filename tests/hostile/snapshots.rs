@@ -78,7 +78,12 @@ fn property(outcome: Outcome) -> Result<(), TestCaseError> {
     outcome.map_err(|error| TestCaseError::fail(error.to_string()))
 }
 
-fn changed(minor: u8, changes: &[Change], beyond: Option<Endless>) -> Outcome {
+/// A recording, its memory with these changes, and what it is.
+fn hostile(
+    minor: u8,
+    changes: &[Change],
+    beyond: Option<Endless>,
+) -> Outcome<(Recording, HostileMemory, String)> {
     let recording = recording(minor)?;
     let words = telling_words(&recording.memory);
     let mut recorded = recording.memory.clone();
@@ -86,21 +91,19 @@ fn changed(minor: u8, changes: &[Change], beyond: Option<Endless>) -> Outcome {
         change.apply(&mut recorded, &words);
     }
     let what = format!("3.{minor} {beyond:?} {changes:?}");
-    match take(&what, &recording, HostileMemory { recorded, beyond })? {
+    Ok((recording, HostileMemory { recorded, beyond }, what))
+}
+
+fn changed(minor: u8, changes: &[Change], beyond: Option<Endless>) -> Outcome {
+    let (recording, memory, what) = hostile(minor, changes, beyond)?;
+    match take(&what, &recording, memory)? {
         Some(snapshot) => check(&snapshot),
         None => Ok(()),
     }
 }
 
 fn attach_to(minor: u8, changes: &[Change], beyond: Option<Endless>) -> Outcome {
-    let recording = recording(minor)?;
-    let words = telling_words(&recording.memory);
-    let mut recorded = recording.memory.clone();
-    for change in changes {
-        change.apply(&mut recorded, &words);
-    }
-    let what = format!("3.{minor} {beyond:?} {changes:?}");
-    let memory = HostileMemory { recorded, beyond };
+    let (recording, memory, what) = hostile(minor, changes, beyond)?;
     within_bounds(&what, move || {
         let _ = Python::open(recording.facts, Box::new(memory), recording.anchors);
     })
