@@ -29,14 +29,16 @@ pub(super) struct Segment {
 
 impl Segment {
     /// A callback at the first sample that sees it. It began within `began`; `turn_began` is when
-    /// its turn did.
-    pub fn begin(turn: &Turn, began: Between, turn_began: Between) -> Self {
+    /// its turn did, and `before` is what the turn ran before, if that was seen.
+    pub fn begin(turn: &Turn, began: Between, turn_began: Between, before: Option<&Self>) -> Self {
         let recorded = turn
             .callback_began_monotonic_ns
             .filter(|at| (turn_began.earliest..=began.latest).contains(at))
             .map(Between::exact);
-        // The first callback begins with its turn.
-        let is_first = turn.callback.is_some_and(|(index, _)| index == 0);
+        // The first callback begins with its turn. When it is over the loop lets go of it, and
+        // still counts it as the present one.
+        let none_before = before.is_none_or(|before| before.handle.is_null());
+        let is_first = none_before && turn.callback.is_some_and(|(index, _)| index == 0);
         let known = recorded.or_else(|| is_first.then_some(turn_began));
         Self {
             callback: turn.callback.map(|(index, _)| index),

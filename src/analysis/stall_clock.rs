@@ -314,6 +314,32 @@ mod tests {
     }
 
     #[test]
+    fn a_sample_just_before_or_after_the_callback_takes_no_blame() {
+        for (before, after) in [
+            (RemoteAddr::NULL, RemoteAddr(0x9)),
+            (RemoteAddr(0x100), RemoteAddr::NULL),
+        ] {
+            let mut bench = Bench::new();
+            let mut blocker = busy(turn(0, (0, 1)));
+            blocker.task = bench.task("blocker", &[]);
+            let between = |handle| {
+                busy(Turn {
+                    handle,
+                    ..turn(0, (0, 1))
+                })
+            };
+            bench.sample(1 * MS, &[between(before)]);
+            bench.samples(10, 200, blocker);
+            bench.sample(209 * MS, &[between(after)]);
+            bench.samples(210, 220, idle());
+            assert_eq!(ended(&bench), [(0, 209, 0)]);
+            let stall = &bench.ended()[0];
+            assert_eq!(&*stall.name, "blocker");
+            assert_eq!(stall.began_is, BeganIs::Callback);
+        }
+    }
+
+    #[test]
     fn two_long_callbacks_of_one_turn_are_two_stalls() {
         let mut bench = Bench::new();
         let mut first = busy(turn(0, (0, 2)));

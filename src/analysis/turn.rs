@@ -81,7 +81,7 @@ impl OpenTurn {
             seen: read,
             samples: 0,
             evidence_ns: 0,
-            current: Segment::begin(turn, possible, began),
+            current: Segment::begin(turn, possible, began, None),
             longest: None,
             finished: Votes::default(),
             callbacks: None,
@@ -114,10 +114,8 @@ impl OpenTurn {
         self.evidence_ns = self.evidence_ns.saturating_add(gap);
         if !self.current.is(turn) {
             let boundary = Between::new(self.seen.earliest, read.latest);
-            self.change_callback(
-                Segment::begin(turn, boundary, self.turn_began),
-                &conditions.pauses,
-            );
+            let next = Segment::begin(turn, boundary, self.turn_began, Some(&self.current));
+            self.change_callback(next, &conditions.pauses);
         }
         self.count(sample, turn, read);
     }
