@@ -1,8 +1,9 @@
 //! `asyncspy watch --json` as a process that runs beside its target.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::io::{self, BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
 
 use asyncspy_test_support::Outcome;
 use nix::sys::signal::{Signal, kill};
@@ -95,7 +96,8 @@ impl Told {
 #[derive(Debug)]
 pub struct Watching {
     child: Child,
-    lines: BufReader<ChildStdout>,
+    /// Takes what it says at once: a full pipe would hold it up.
+    said: Option<JoinHandle<io::Result<Vec<String>>>>,
     /// The time between two samples.
     pub interval_ns: u64,
 }
@@ -113,14 +115,15 @@ impl Watching {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        let stdout = child.stdout.take().ok_or("no stdout")?;
+        let mut lines = BufReader::new(child.stdout.take().ok_or("no stdout")?);
         let mut watching = Self {
             child,
-            lines: BufReader::new(stdout),
+            said: None,
             interval_ns: 0,
         };
         let mut line = String::new();
-        watching.lines.read_line(&mut line)?;
+        lines.read_line(&mut line)?;
+        watching.said = Some(thread::spawn(|| lines.lines().collect()));
         let start: Value = serde_json::from_str(&line)?;
         if start["event"] != "session_start" {
             return Err(format!("no session but: {line}").into());
@@ -158,15 +161,14 @@ impl Watching {
             code: None,
             complaints: String::new(),
         };
-        let mut line = String::new();
-        while self.lines.read_line(&mut line)? > 0 {
+        let said = self.said.take().ok_or("it said nothing")?.join();
+        for line in said.map_err(|_| "the reader panicked")?? {
             let event: Value = serde_json::from_str(&line)?;
             match event["event"].as_str() {
                 Some("stall") => told.stalls.push(serde_json::from_value(event)?),
                 Some("session_end") => told.end = event,
                 _ => {}
             }
-            line.clear();
         }
         told.stalls.retain(|stall| !stall.ongoing);
         if let Some(mut stderr) = self.child.stderr.take() {
