@@ -13,11 +13,21 @@ ASYNCSPY = os.path.join(ROOT, "target", "release", "asyncspy")
 
 def interpreter(name):
     """The words that start the Python of this name, out of the manifest of scripts/interpreters."""
+    return described(name)["argv"]
+
+
+def pythonpath(name):
+    """Where that Python finds its packages."""
+    return described(name)["pythonpath"]
+
+
+def described(name):
+    """What the manifest says of the Python of this name."""
     with open(os.path.join(INTERPRETERS, "manifest.json")) as file:
         found = {each["name"]: each for each in json.load(file)}
     if name not in found:
         sys.exit("there is no Python %s: run scripts/interpreters" % name)
-    return found[name]["argv"]
+    return found[name]
 
 
 class Program:
@@ -28,10 +38,11 @@ class Program:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         words = argv + [path] + [str(word) for word in arguments]
         self.process = subprocess.Popen(words, **pipes)
-        if not self.process.stdout.readline().startswith("READY"):
+        said, _, facts = self.process.stdout.readline().partition(" ")
+        if said != "READY":
             self.process.kill()
             sys.exit("%s did not start on %s" % (script, argv[0]))
-        self.pid = self.process.pid
+        self.pid, self.facts = self.process.pid, json.loads(facts)
 
     def ask(self, word):
         """What the program answers to a command."""
