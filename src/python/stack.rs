@@ -30,6 +30,7 @@ pub struct StackReader {
     cframe: RemoteAddr,
     first: Plan,
     second: Plan,
+    glance: Plan,
     chain: FrameChain,
     previous_chain: Vec<RawFrame>,
     /// Stacks that were proven lately, the last one first: memory is reused, so a thread often
@@ -100,6 +101,7 @@ impl StackReader {
             cframe: RemoteAddr::NULL,
             first: Plan::default(),
             second: Plan::default(),
+            glance: Plan::default(),
             chain: FrameChain::default(),
             previous_chain: Vec::new(),
             recent: Vec::new(),
@@ -129,6 +131,29 @@ impl StackReader {
     pub fn plan_second(&mut self, layout: &Layout, gather: &mut Gather) {
         self.second
             .add(layout, self.thread, self.cframe, &self.predicted, gather);
+    }
+
+    /// Adds the innermost frames of the last stack to a batch, down to the one at `depth`.
+    pub fn plan_glance(&mut self, layout: &Layout, depth: usize, gather: &mut Gather) {
+        let frames = &self.predicted[..self.predicted.len().min(depth + 1)];
+        self.glance
+            .add(layout, self.thread, self.cframe, frames, gather);
+    }
+
+    /// True if that batch shows the thread in the same calls as the last stack, as far as it goes.
+    pub fn stands_as_before(&self, layout: &Layout, depth: usize, gather: &Gather) -> bool {
+        let entry = self.glance.innermost(layout, gather, self.cframe);
+        let is_as_before = |(at, known): (usize, &RawFrame)| {
+            let bytes = self.glance.frame(layout, gather, at);
+            bytes.is_some_and(|bytes| {
+                let frame = RawFrame::decode(layout, known.addr, bytes);
+                same_frame(known, &frame, false)
+            })
+        };
+        let frames = self.chain.frames.iter().take(depth + 1);
+        self.chain.frames.len() > depth
+            && entry == self.predicted.first().copied()
+            && frames.enumerate().all(is_as_before)
     }
 
     /// Takes the stack out of a batch that holds both passes; true if it is proven. Otherwise

@@ -93,6 +93,18 @@ impl RunOnce {
 impl LoopReads {
     /// Adds what is predicted to a batch.
     pub fn plan(&mut self, layout: &Layout, gather: &mut Gather) {
+        self.plan_locals(layout, gather);
+        if self.wanted_locals.is_some() {
+            for (wanted, number) in self.wanted_numbers.iter_mut().zip(self.numbers) {
+                if !number.is_null() {
+                    *wanted = Some(gather.want(number, NUMBER_SIZE));
+                }
+            }
+        }
+    }
+
+    /// Adds the locals alone, which tell whether the loop polls.
+    pub fn plan_locals(&mut self, layout: &Layout, gather: &mut Gather) {
         self.wanted_locals = None;
         self.wanted_numbers = [None; 4];
         if let Some(code) = &self.code
@@ -100,12 +112,14 @@ impl LoopReads {
         {
             let locals = self.frame.offset(layout.frame.localsplus);
             self.wanted_locals = Some(gather.want(locals, 8 * code.count));
-            for (wanted, number) in self.wanted_numbers.iter_mut().zip(self.numbers) {
-                if !number.is_null() {
-                    *wanted = Some(gather.want(number, NUMBER_SIZE));
-                }
-            }
         }
+    }
+
+    /// True if a batch with the locals shows that the loop polls.
+    pub fn polls(&self, layout: &Layout, gather: &Gather) -> bool {
+        let read = self.wanted_locals.and_then(|wanted| gather.fields(wanted));
+        let polled_at = self.read_pointers(layout, gather).numbers[Local::PolledAt as usize];
+        read.is_some() && polled_at.is_null()
     }
 
     /// Plans for a stack that was just walked: its `_run_once` may be elsewhere.

@@ -1,27 +1,26 @@
 //! One loop in one tick.
 
-use std::hash::{Hash, Hasher};
-
 use asyncspy_model::sample::LoopDefinition;
 use asyncspy_model::{
     Event, LoopActivity, LoopId, LoopKind, LoopSample, RemoteAddr, StackId, TaskIndex, Turn,
 };
-use rustc_hash::FxHasher;
 
+use super::alongside::{DICT_KEYS, Extra, ExtraPlan, task_address};
 use super::discovery::RunningLoopFound;
 use super::loop_reads::{LoopReads, TurnReading};
+use super::opaque::OpaqueLoop;
 use super::os_state::OsThread;
 use super::tables::StackTable;
 use super::task_names::TaskTable;
 use crate::aio::Caches;
 use crate::aio::event_loop::{LoopLoad, seconds_to_ns};
-use crate::layout::{RunningTask, uvloop};
+use crate::layout::RunningTask;
 use crate::python::Python;
 use crate::python::frame::{Owner, RawFrame};
 use crate::python::object::Objects;
 use crate::python::stack::StackReader;
-use crate::target::gather::{Gather, Gathered, Wanted};
-use crate::target::memory::{Fields, MemoryError, MemoryView, MemoryViewExt};
+use crate::target::gather::{Gather, Gathered};
+use crate::target::memory::{MemoryError, MemoryViewExt};
 
 /// How often a stack that moves is tried within one tick.
 const ATTEMPTS: usize = 8;
@@ -31,16 +30,6 @@ const LOAD_EVERY_NS: u64 = 50_000_000;
 
 /// The same while the loop idles.
 const IDLE_LOAD_EVERY_NS: u64 = 250_000_000;
-
-/// Bytes of a dict object, and where its keys are.
-const DICT_SIZE: usize = 48;
-const DICT_KEYS: u64 = 32;
-
-/// Bytes of the keys of a dict with up to eight slots, in any version.
-const KEYS_SIZE: usize = 256;
-
-/// Bytes that tell names apart.
-const NAME_HEAD: usize = 64;
 
 /// While one callback goes on, the thread's scheduling state is read at each tick of so many.
 const STATE_EVERY: u32 = 4;
@@ -73,14 +62,14 @@ pub struct LoopSampler {
     gather: Gather,
     wanted: Extra,
     os: OsThread,
-    /// Frames of the loop's own thread while it idles, for loops without a frame of their own.
-    idle_frames: Vec<RemoteAddr>,
     last_frames: Vec<RawFrame>,
     last_stack: Option<StackId>,
     step: Step,
-    opaque: OpaqueTurn,
+    opaque: OpaqueLoop,
     same_turn_ticks: u32,
     idle_ticks: u32,
+    /// Where in the last stack the frame of the stock loop is that polled there.
+    idles_at: Option<usize>,
     last_identity: u64,
     watches_state: bool,
     /// The task that ran last, and where the dict of running tasks had its keys.
@@ -90,31 +79,11 @@ pub struct LoopSampler {
     load_at_ns: u64,
 }
 
-/// Ranges that are read along with the stack.
-#[derive(Clone, Copy, Debug, Default)]
-struct Extra {
-    context_version: Option<Wanted>,
-    uv_time: Option<Wanted>,
-    uv_count: Option<Wanted>,
-}
-
 /// The task whose step runs, as long as nothing says that it has changed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Step {
     key: (u64, u32, RemoteAddr),
     task: Option<TaskIndex>,
-}
-
-/// What tells the callbacks apart of a loop that does not record its turns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct OpaqueTurn {
-    identity: u64,
-    what: u64,
-    context_version: u64,
-    uv_time: u64,
-    uv_count: u64,
-    /// True if a callback of it was seen.
-    has_run: bool,
 }
 
 impl LoopSampler {
@@ -127,13 +96,13 @@ impl LoopSampler {
             gather: Gather::default(),
             wanted: Extra::default(),
             os: OsThread::open(python.facts.pid, found.tid),
-            idle_frames: Vec::new(),
             last_frames: Vec::new(),
             last_stack: None,
             step: Step::default(),
-            opaque: OpaqueTurn::default(),
+            opaque: OpaqueLoop::default(),
             same_turn_ticks: 0,
             idle_ticks: 0,
+            idles_at: None,
             last_identity: 0,
             watches_state: false,
             last_task: RemoteAddr::NULL,
@@ -178,24 +147,21 @@ impl LoopSampler {
     /// # Errors
     /// [`MemoryError::Gone`] and [`MemoryError::Denied`] only.
     pub fn sample(&mut self, shared: &mut Shared<'_>) -> Result<LoopSample, MemoryError> {
+        if self.still_idles(shared.python)? {
+            let mut sample = self.empty_sample();
+            self.fill_idle(&mut sample);
+            self.fill_load(shared, &mut sample);
+            return Ok(sample);
+        }
         self.read_stack(shared.python, shared.tasks)?;
         let reading = self.read_turn(shared)?;
-        let mut sample = LoopSample {
-            loop_id: LoopId(self.found.facts.addr),
-            activity: LoopActivity::Unknown,
-            task: None,
-            stack: None,
-            os_state: '?',
-            ready: 0,
-            late_timers: 0,
-            worst_late_ns: 0,
-            torn: !self.stack.chain().proven,
-        };
+        let mut sample = self.empty_sample();
+        sample.torn = !self.stack.chain().proven;
         let frames = &self.stack.chain().frames;
         match reading {
-            Some((_, reading)) if reading.polled_at.is_none() => {
-                sample.activity = LoopActivity::Idle;
-                sample.torn = false;
+            Some((at, reading)) if reading.polled_at.is_none() => {
+                self.fill_idle(&mut sample);
+                self.idles_at = self.stack.chain().proven.then_some(at);
             }
             Some((at, reading)) => {
                 let inner = at - self.machinery_frames(shared, at);
@@ -205,30 +171,64 @@ impl LoopSampler {
             None if self.found.facts.kind == LoopKind::Asyncio || frames.is_empty() => {}
             None if self.is_polling() => {
                 let frames = &self.stack.chain().frames;
-                self.idle_frames.clear();
-                self.idle_frames.extend(frames.iter().map(|f| f.addr));
-                sample.activity = LoopActivity::Idle;
-                sample.torn = false;
+                self.opaque.note_idle(frames);
+                self.fill_idle(&mut sample);
             }
             None => {
                 let inner = self.opaque_inner_frames(shared);
-                let turn = self.opaque_turn(shared.now_ns, inner);
+                let reading = self.wanted.opaque(&self.gather);
+                let frames = &self.stack.chain().frames[..inner];
+                let turn = self.opaque.turn(shared.now_ns, frames, reading);
                 self.fill_busy(shared, &mut sample, inner, turn);
             }
         }
-        self.idle_ticks = match sample.activity {
-            LoopActivity::Idle => self.idle_ticks.saturating_add(1),
-            _ => 0,
-        };
-        if sample.activity == LoopActivity::Idle {
-            if self.watches_state || self.idle_ticks.is_multiple_of(STATE_EVERY_IDLE) {
-                sample.os_state = self.os.state();
-            }
-            self.same_turn_ticks = 0;
-            self.last_identity = 0;
+        if sample.activity != LoopActivity::Idle {
+            self.idle_ticks = 0;
         }
         self.fill_load(shared, &mut sample);
         Ok(sample)
+    }
+
+    const fn empty_sample(&self) -> LoopSample {
+        LoopSample {
+            loop_id: LoopId(self.found.facts.addr),
+            activity: LoopActivity::Unknown,
+            task: None,
+            stack: None,
+            os_state: '?',
+            ready: 0,
+            late_timers: 0,
+            worst_late_ns: 0,
+            torn: false,
+        }
+    }
+
+    fn fill_idle(&mut self, sample: &mut LoopSample) {
+        sample.activity = LoopActivity::Idle;
+        sample.torn = false;
+        self.idle_ticks = self.idle_ticks.saturating_add(1);
+        if self.watches_state || self.idle_ticks.is_multiple_of(STATE_EVERY_IDLE) {
+            sample.os_state = self.os.state();
+        }
+        self.same_turn_ticks = 0;
+        self.last_identity = 0;
+    }
+
+    /// True if a loop that polled at the last tick does so still: its frame and those that it
+    /// calls stand as they did. That takes less than the whole stack and the running task.
+    fn still_idles(&mut self, python: &Python) -> Result<bool, MemoryError> {
+        let Some(at) = self.idles_at.take() else {
+            return Ok(false);
+        };
+        let (layout, gather) = (&python.layout, &mut self.gather);
+        gather.clear();
+        self.stack.plan_glance(layout, at, gather);
+        self.reads.plan_locals(layout, gather);
+        gather.run(&python.memory)?;
+        let still =
+            self.stack.stands_as_before(layout, at, gather) && self.reads.polls(layout, gather);
+        self.idles_at = still.then_some(at);
+        Ok(still)
     }
 
     fn read_stack(&mut self, python: &Python, tasks: &TaskTable) -> Result<(), MemoryError> {
@@ -335,70 +335,12 @@ impl LoopSampler {
     /// How many of the innermost frames are not the loop's own, for loops without a frame.
     fn opaque_inner_frames(&self, shared: &mut Shared<'_>) -> usize {
         let frames = &self.stack.chain().frames;
-        let idle = self.idle_frames.iter().rev();
-        let common = frames
-            .iter()
-            .rev()
-            .zip(idle)
-            .take_while(|(frame, idle)| frame.addr == **idle)
-            .count();
-        if common > 0 {
-            return frames.len() - common;
+        if let Some(inner) = self.opaque.inner_frames(frames) {
+            return inner;
         }
         // Never seen idle: whatever is outside the outermost coroutine has started the loop.
         self.outermost_coroutine(shared, frames.len())
             .map_or(frames.len(), |(at, _)| at + 1)
-    }
-
-    /// uvloop counts its turns. Without that count, two looks are at the same turn if the same
-    /// runs, and no context was entered or left in between, or if uvloop has not polled in between.
-    fn opaque_turn(&mut self, now_ns: u64, inner: usize) -> Turn {
-        let frames = &self.stack.chain().frames[..inner];
-        let mut hasher = FxHasher::default();
-        let mut coroutines = frames.iter().filter_map(|frame| match frame.owner {
-            Owner::Generator(generator) => Some(generator),
-            _ => None,
-        });
-        let coroutine = coroutines.next_back();
-        coroutine.hash(&mut hasher);
-        let outermost = frames.last();
-        outermost
-            .map(|frame| (frame.addr, frame.code))
-            .hash(&mut hasher);
-        let mut turn = OpaqueTurn {
-            what: hasher.finish(),
-            ..OpaqueTurn::default()
-        };
-        self.wanted.resolve(&self.gather, &mut turn);
-        let before = self.opaque;
-        // uvloop notes the time whenever it has polled: callbacks between which it has not are
-        // one turn. A look may fall between two of them; where none was seen at all, something
-        // else keeps the thread from its poll.
-        let has_not_polled = turn.uv_time != 0 && turn.uv_time == before.uv_time;
-        let goes_on = outermost.is_some()
-            && turn.what == before.what
-            && turn.context_version == before.context_version;
-        let same = if turn.uv_count != 0 {
-            turn.uv_count == before.uv_count
-        } else {
-            goes_on || (has_not_polled && (outermost.is_some() || before.has_run))
-        };
-        turn.identity = if same { before.identity } else { now_ns };
-        turn.has_run = outermost.is_some() || same;
-        self.opaque = turn;
-        // One plain callback often lies where the last one lay; each runs in a context of its own.
-        let version = if coroutine.is_some() {
-            0
-        } else {
-            turn.context_version
-        };
-        Turn {
-            identity: turn.identity,
-            began_monotonic_ns: None,
-            callback_began_monotonic_ns: None,
-            callback: None,
-            handle: RemoteAddr(turn.what ^ version),
-        }
     }
 
     fn fill_busy(
@@ -509,84 +451,6 @@ impl LoopSampler {
         sample.late_timers = small(self.load.late_timers);
         sample.worst_late_ns = self.load.worst_late_ns;
     }
-}
-
-/// What is known of the running task before it is read.
-struct ExtraPlan<'a> {
-    python: &'a Python,
-    found: &'a RunningLoopFound,
-    tasks: &'a TaskTable,
-    /// The task that ran last.
-    task: RemoteAddr,
-    /// Keys of the dict of running tasks.
-    current_keys: RemoteAddr,
-}
-
-impl Extra {
-    fn plan(plan: &ExtraPlan<'_>, gather: &mut Gather) -> Self {
-        let (python, found) = (plan.python, plan.found);
-        let layout = &python.layout;
-        let mut extra = Self::default();
-        match layout.running_task {
-            RunningTask::Field(offset) => {
-                gather.want(found.thread.addr.offset(offset), 8);
-            }
-            RunningTask::CurrentTasks if !plan.current_keys.is_null() => {
-                gather.want(found.current_tasks, DICT_SIZE);
-                gather.want(plan.current_keys, KEYS_SIZE);
-            }
-            RunningTask::CurrentTasks => {}
-        }
-        if !plan.task.is_null() {
-            gather.want(plan.task, layout.task.size as usize);
-            if let Some(name) = plan.tasks.name_of(plan.task) {
-                gather.want(name, NAME_HEAD);
-            }
-        }
-        if found.facts.kind != LoopKind::Asyncio {
-            let version = layout.thread.context_version;
-            extra.context_version = Some(gather.want(found.thread.addr.offset(version), 8));
-            let queues = &found.facts.queues;
-            if !queues.uv_loop.is_null() {
-                extra.uv_time = Some(gather.want(queues.uv_loop.offset(uvloop::TIME), 8));
-                extra.uv_count = Some(gather.want(queues.uv_count, 8));
-            }
-        }
-        extra
-    }
-
-    fn resolve(&self, gather: &Gather, turn: &mut OpaqueTurn) {
-        let value = |wanted: Option<Wanted>| {
-            let fields: Option<Fields<'_>> = wanted.and_then(|wanted| gather.fields(wanted));
-            fields.map_or(0, |fields| fields.u64(0))
-        };
-        turn.context_version = value(self.context_version);
-        turn.uv_time = value(self.uv_time);
-        turn.uv_count = value(self.uv_count);
-    }
-}
-
-/// The task that the loop's thread runs; `None` when none does.
-fn task_address(
-    python: &Python,
-    found: &RunningLoopFound,
-    view: &dyn MemoryView,
-) -> Option<RemoteAddr> {
-    let task = match python.layout.running_task {
-        RunningTask::Field(offset) => view.read_ptr(found.thread.addr.offset(offset)).ok(),
-        RunningTask::CurrentTasks => {
-            let objects = Objects {
-                view,
-                layout: &python.layout,
-            };
-            let running = objects.dict_items(found.current_tasks).ok()?;
-            let of_loop = running
-                .into_iter()
-                .find(|(loop_addr, _)| *loop_addr == found.facts.addr);
-            of_loop.map(|(_, task)| task)
-        }
-    };
-    task.filter(|task| !task.is_null())
 }
 
 fn objects(python: &Python) -> Objects<'_> {

@@ -3,6 +3,8 @@
 //! - [`clock`]: when to sample.
 //! - [`loop_sampler`]: one loop in one tick, in as few calls as can be.
 //! - [`loop_reads`]: what is read of a stock loop's own frame along with the stack.
+//! - [`alongside`]: what else is read along with it: the running task, and counts of turns.
+//! - [`opaque`]: loops that have no frame of their own.
 //! - [`tables`]: stacks and tasks by number, defined in the stream before their first use.
 //! - [`task_names`]: who a running task is, and who awaits it.
 //! - [`discovery`]: which threads run loops.
@@ -10,11 +12,13 @@
 //! - [`os_state`]: what the kernel says of a thread.
 //! - [`session`]: the thread that does all this, and the stream that it feeds.
 
+mod alongside;
 pub mod clock;
 pub mod discovery;
 pub mod interruptions;
 pub mod loop_reads;
 pub mod loop_sampler;
+mod opaque;
 pub mod os_state;
 pub mod session;
 pub mod tables;

@@ -1,0 +1,120 @@
+//! What is read along with a loop's stack: the running task, and the counts that tell the turns
+//! of a loop without a frame apart.
+
+use asyncspy_model::{LoopKind, RemoteAddr};
+
+use super::discovery::RunningLoopFound;
+use super::opaque::OpaqueReading;
+use super::task_names::TaskTable;
+use crate::layout::{RunningTask, uvloop};
+use crate::python::Python;
+use crate::python::object::Objects;
+use crate::target::gather::{Gather, Wanted};
+use crate::target::memory::{Fields, MemoryView, MemoryViewExt};
+
+/// Bytes of a dict object.
+const DICT_SIZE: usize = 48;
+
+/// Where a dict object has its keys.
+pub const DICT_KEYS: u64 = 32;
+
+/// Bytes of the keys of a dict with up to eight slots, in any version.
+const KEYS_SIZE: usize = 256;
+
+/// Bytes that tell names apart.
+const NAME_HEAD: usize = 64;
+
+/// Ranges that are read along with the stack.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extra {
+    context_version: Option<Wanted>,
+    uv_time: Option<Wanted>,
+    uv_count: Option<Wanted>,
+}
+
+/// What is known of the running task before it is read.
+pub struct ExtraPlan<'a> {
+    /// The target.
+    pub python: &'a Python,
+    /// The loop, and its thread.
+    pub found: &'a RunningLoopFound,
+    /// The tasks that are known.
+    pub tasks: &'a TaskTable,
+    /// The task that ran last.
+    pub task: RemoteAddr,
+    /// Keys of the dict of running tasks.
+    pub current_keys: RemoteAddr,
+}
+
+impl Extra {
+    /// Adds what is predicted to a batch.
+    pub fn plan(plan: &ExtraPlan<'_>, gather: &mut Gather) -> Self {
+        let (python, found) = (plan.python, plan.found);
+        let layout = &python.layout;
+        let mut extra = Self::default();
+        match layout.running_task {
+            RunningTask::Field(offset) => {
+                gather.want(found.thread.addr.offset(offset), 8);
+            }
+            RunningTask::CurrentTasks if !plan.current_keys.is_null() => {
+                gather.want(found.current_tasks, DICT_SIZE);
+                gather.want(plan.current_keys, KEYS_SIZE);
+            }
+            RunningTask::CurrentTasks => {}
+        }
+        if !plan.task.is_null() {
+            gather.want(plan.task, layout.task.size as usize);
+            if let Some(name) = plan.tasks.name_of(plan.task) {
+                gather.want(name, NAME_HEAD);
+            }
+        }
+        if found.facts.kind != LoopKind::Asyncio {
+            let version = layout.thread.context_version;
+            extra.context_version = Some(gather.want(found.thread.addr.offset(version), 8));
+            let queues = &found.facts.queues;
+            if !queues.uv_loop.is_null() {
+                extra.uv_time = Some(gather.want(queues.uv_loop.offset(uvloop::TIME), 8));
+                extra.uv_count = Some(gather.want(queues.uv_count, 8));
+            }
+        }
+        extra
+    }
+
+    /// What the batch has read of a loop without a frame.
+    #[must_use]
+    pub fn opaque(&self, gather: &Gather) -> OpaqueReading {
+        let value = |wanted: Option<Wanted>| {
+            let fields: Option<Fields<'_>> = wanted.and_then(|wanted| gather.fields(wanted));
+            fields.map_or(0, |fields| fields.u64(0))
+        };
+        OpaqueReading {
+            context_version: value(self.context_version),
+            uv_time: value(self.uv_time),
+            uv_count: value(self.uv_count),
+        }
+    }
+}
+
+/// The task that the loop's thread runs; `None` when none does.
+#[must_use]
+pub fn task_address(
+    python: &Python,
+    found: &RunningLoopFound,
+    view: &dyn MemoryView,
+) -> Option<RemoteAddr> {
+    let task = match python.layout.running_task {
+        RunningTask::Field(offset) => view.read_ptr(found.thread.addr.offset(offset)).ok(),
+        RunningTask::CurrentTasks => {
+            let objects = Objects {
+                view,
+                layout: &python.layout,
+            };
+            let running = objects.dict_items(found.current_tasks).ok()?;
+            let of_loop = running
+                .into_iter()
+                .find(|(loop_addr, _)| *loop_addr == found.facts.addr);
+            of_loop.map(|(_, task)| task)
+        }
+    };
+    task.filter(|task| !task.is_null())
+}
