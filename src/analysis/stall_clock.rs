@@ -328,7 +328,7 @@ mod tests {
                     ..turn(0, (0, 1))
                 })
             };
-            bench.sample(1 * MS, &[between(before)]);
+            bench.sample(MS, &[between(before)]);
             bench.samples(10, 200, blocker);
             bench.sample(209 * MS, &[between(after)]);
             bench.samples(210, 220, idle());

@@ -31,7 +31,25 @@ pub struct RunningLoopFound {
     pub current_tasks: RemoteAddr,
 }
 
-/// Finds all loops that run now.
+impl RunningLoopFound {
+    /// True if this loop runs in that thread.
+    #[must_use]
+    pub fn is_in(&self, thread: &Thread) -> bool {
+        self.thread.addr == thread.addr
+            && self.thread.thread_id == thread.thread_id
+            && self.thread.native_id == thread.native_id
+    }
+
+    /// True if both are the same loop in the same thread.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.is_in(&other.thread)
+            && self.facts.addr == other.facts.addr
+            && self.facts.class == other.facts.class
+    }
+}
+
+/// Finds all loops that run now. Threads that `known` loops run in keep their names.
 ///
 /// # Errors
 /// When not even the main interpreter can be read; [`MemoryError::Gone`],
@@ -41,6 +59,7 @@ pub fn find_running_loops(
     caches: &mut Caches,
     registries: &mut Registries,
     thread_names: &mut ThreadNames,
+    known: &[&RunningLoopFound],
 ) -> Result<Vec<RunningLoopFound>, MemoryError> {
     let image = PageImage::new(&python.memory);
     let objects = Objects {
@@ -49,7 +68,7 @@ pub fn find_running_loops(
     };
     let head = python.interpreters_head(&image)?;
     let (interpreters, _) = read_interpreters(objects, python.anchors.runtime, head)?;
-    let ids = ThreadIds::read(python.facts.pid);
+    let mut ids = None;
     let mut found = Vec::new();
     for interpreter in interpreters {
         let (threads, _) = read_threads(objects, &interpreter);
@@ -60,20 +79,27 @@ pub fn find_running_loops(
             if loop_addr.is_null() {
                 continue;
             }
-            let Some(tid) = ids.outer(thread.native_id) else {
-                continue;
-            };
             let Ok(facts) = LoopFacts::read(objects, caches, loop_addr) else {
                 continue;
             };
-            let names =
-                names.get_or_insert_with(|| thread_names.read(objects, interpreter.modules));
-            let name = names.get(&thread.thread_id).cloned();
             let current = registries.current_tasks(objects, &interpreter)?;
+            let (tid, thread_name) = match known.iter().find(|known| known.is_in(&thread)) {
+                Some(known) => (known.tid, known.thread_name.clone()),
+                None => {
+                    let ids = ids.get_or_insert_with(|| ThreadIds::read(python.facts.pid));
+                    let Some(tid) = ids.outer(thread.native_id) else {
+                        continue;
+                    };
+                    let read_names = || thread_names.read(objects, interpreter.modules);
+                    let name = names.get_or_insert_with(read_names).get(&thread.thread_id);
+                    let name = name.cloned();
+                    (tid, name.unwrap_or_else(|| os_name(python.facts.pid, tid)))
+                }
+            };
             found.push(RunningLoopFound {
                 thread,
                 tid,
-                thread_name: name.unwrap_or_else(|| os_name(python.facts.pid, tid)),
+                thread_name,
                 facts,
                 current_tasks: current.unwrap_or(RemoteAddr::NULL),
             });

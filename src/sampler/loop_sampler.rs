@@ -119,6 +119,11 @@ impl LoopSampler {
         &self.found
     }
 
+    /// Takes notice of what has changed of the loop: its timers move to another list, at times.
+    pub fn renew(&mut self, found: RunningLoopFound) {
+        self.found = found;
+    }
+
     /// How the stream names the loop.
     #[must_use]
     pub fn definition(&self) -> LoopDefinition {

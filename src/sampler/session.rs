@@ -1,6 +1,6 @@
 //! The thread that samples, and the stream that it feeds.
 //!
-//! Events go in batches, twenty a second, so that handing them over costs next to nothing. The
+//! Events go in batches, a few a second, so that handing them over costs next to nothing. The
 //! sampler never waits for whoever consumes the stream: when there is no room, samples are
 //! dropped and counted; definitions are kept until there is.
 
@@ -31,8 +31,11 @@ const DISCOVER_EVERY_NS: u64 = 1_000_000_000;
 /// The same while there is no loop at all.
 const DISCOVER_FIRST_EVERY_NS: u64 = 50_000_000;
 
-/// How often a batch is handed over.
+/// How often a batch is handed over while one turn goes on.
 const HAND_OVER_EVERY_NS: u64 = 50_000_000;
+
+/// The same while nothing of note happens.
+const CALM_HAND_OVER_EVERY_NS: u64 = 200_000_000;
 
 /// Most events of a batch that could not be handed over yet; beyond, samples are dropped.
 const MAX_PENDING: usize = 1 << 14;
@@ -82,7 +85,8 @@ struct Sampler {
     loops: Vec<LoopSampler>,
     /// The batch that grows.
     pending: Batch,
-    next_hand_over_ns: u64,
+    /// When the last one was handed over.
+    handed_over_ns: u64,
     quality: SamplingQuality,
     interruptions: InterruptionWatch,
     began_ns: u64,
@@ -109,7 +113,7 @@ impl Sampler {
             tasks: TaskTable::default(),
             loops: Vec::new(),
             quality: SamplingQuality::default(),
-            next_hand_over_ns: now,
+            handed_over_ns: 0,
             began_ns: now,
             next_discovery_ns: 0,
             next_census_ns: 0,
@@ -203,35 +207,32 @@ impl Sampler {
 
     /// Looks for loops that have come, and forgets those that have gone.
     fn discover(&mut self, now: u64) -> Result<(), EndReason> {
+        let known: Vec<_> = self.loops.iter().map(LoopSampler::found).collect();
         let found = find_running_loops(
             &self.python,
             &mut self.caches,
             &mut self.registries,
             &mut self.thread_names,
+            &known,
         );
-        let found = match found {
+        let mut found = match found {
             Ok(found) => {
                 self.lost_since_ns = None;
                 found
             }
             Err(_) => return self.recover(now),
         };
-        self.loops.retain(|known| {
-            found.iter().any(|new| {
-                new.facts.addr == known.found().facts.addr
-                    && new.thread.addr == known.found().thread.addr
-            })
+        self.loops.retain_mut(|known| {
+            let same = found.iter().position(|new| known.found().is_same_as(new));
+            if let Some(at) = same {
+                known.renew(found.remove(at));
+            }
+            same.is_some()
         });
         for new in found {
-            let known = |one: &LoopSampler| {
-                one.found().facts.addr == new.facts.addr
-                    && one.found().thread.addr == new.thread.addr
-            };
-            if !self.loops.iter().any(known) {
-                let one = LoopSampler::new(&self.python, new);
-                self.pending.push(Event::Loop(one.definition()));
-                self.loops.push(one);
-            }
+            let one = LoopSampler::new(&self.python, new);
+            self.pending.push(Event::Loop(one.definition()));
+            self.loops.push(one);
         }
         if self.loops.is_empty() {
             self.look_for_asyncio();
@@ -302,10 +303,17 @@ impl Sampler {
         } else {
             self.quality.dropped += 1;
         }
-        if now < self.next_hand_over_ns {
+        let held = |one: &LoopSampler| {
+            u64::from(one.same_turn_ticks()) * self.settings.interval_ns >= HAND_OVER_EVERY_NS
+        };
+        let every = match self.loops.iter().any(held) {
+            true => HAND_OVER_EVERY_NS,
+            false => CALM_HAND_OVER_EVERY_NS,
+        };
+        if now < self.handed_over_ns.saturating_add(every) {
             return;
         }
-        self.next_hand_over_ns = now + HAND_OVER_EVERY_NS;
+        self.handed_over_ns = now;
         let room = self.pending.len();
         let batch = std::mem::replace(&mut self.pending, Vec::with_capacity(room));
         if let Err(TrySendError::Full(batch)) = self.stream.try_send(batch) {
