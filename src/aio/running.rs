@@ -63,6 +63,8 @@ impl ThreadActivity {
             view: &fresh,
             layout,
         };
+        let codes = chain.frames.iter().map(|frame| frame.code);
+        fresh.prefetch(codes.map(|code| (code, layout.code.size)))?;
         let mut activity = Self {
             thread: *thread,
             proven: chain.proven,

@@ -15,6 +15,9 @@ const MAX_TABLE: u64 = 1 << 20;
 /// Longest function or file name that is read, in characters.
 const MAX_NAME: u64 = 4096;
 
+/// How much of a name, a tuple or a table is fetched ahead: all of most.
+const PART_SIZE: u64 = 96;
+
 /// What identifies a code object at an address: if all of this is as it was, so is the rest.
 type Fingerprint = [u64; 4];
 
@@ -113,11 +116,12 @@ impl CodeCache {
             *epoch = self.epoch;
             return Ok(known.clone());
         }
+        // Those of a read that failed may have gone.
+        self.texts.clear();
         let info = Arc::new(self.read(objects, addr, head, fingerprint)?);
         if self.codes.len() >= MAX_KEPT {
             self.codes.clear();
         }
-        self.texts.clear();
         self.codes.insert(addr, (self.epoch, info.clone()));
         Ok(info)
     }
@@ -130,6 +134,20 @@ impl CodeCache {
         fingerprint: Fingerprint,
     ) -> Result<CodeInfo, MemoryError> {
         let layout = &objects.layout.code;
+        let (cells, free) = layout.cell_names.unzip();
+        let parts = [
+            layout.name,
+            layout.filename,
+            layout.linetable,
+            layout.local_names,
+        ];
+        let parts = parts
+            .into_iter()
+            .chain(layout.qualname)
+            .chain(cells)
+            .chain(free);
+        let mut parts = parts.map(|offset| (head.ptr(offset), PART_SIZE));
+        objects.view.expect(&mut parts)?;
         let name = self.text(objects, head.ptr(layout.name))?;
         let function = match layout.qualname {
             Some(offset) => self.text(objects, head.ptr(offset))?,
@@ -161,6 +179,9 @@ impl CodeCache {
         tuple: RemoteAddr,
     ) -> Result<Vec<Arc<str>>, MemoryError> {
         let items = objects.tuple_items(tuple)?;
+        let unknown = items.iter().filter(|item| !self.texts.contains_key(item));
+        let mut unknown = unknown.map(|item| (*item, PART_SIZE));
+        objects.view.expect(&mut unknown)?;
         items
             .into_iter()
             .map(|item| self.text(objects, item))

@@ -9,6 +9,7 @@ use asyncspy_model::Event;
 use asyncspy_model::sample::Interruption;
 use nix::time::ClockId;
 
+use crate::target::proc_file;
 use crate::target::process::clock_ns;
 
 /// A difference between the clocks that count and that do not count the machine's sleep of less
@@ -89,7 +90,10 @@ impl InterruptionWatch {
     }
 
     fn is_frozen(&self) -> bool {
-        let text = self.freezer.as_ref().and_then(|path| fs::read(path).ok());
+        let text = self
+            .freezer
+            .as_ref()
+            .and_then(|path| proc_file::read(path).ok());
         text.is_some_and(|text| {
             let text = String::from_utf8_lossy(&text);
             text.lines().any(|line| line == "frozen 1")

@@ -49,6 +49,14 @@ struct Held {
     before: Option<u32>,
 }
 
+/// Images that are gone leave their space to the next: a page of fresh memory costs as much as
+/// reading one.
+const MAX_SPARE: usize = 4;
+
+thread_local! {
+    static SPARE: RefCell<Vec<State>> = const { RefCell::new(Vec::new()) };
+}
+
 #[derive(Debug, Default)]
 struct State {
     round: u32,
@@ -74,7 +82,7 @@ impl<'m> PageImage<'m> {
             memory,
             budget,
             block: 1,
-            state: RefCell::default(),
+            state: RefCell::new(State::spare()),
         }
     }
 
@@ -82,10 +90,9 @@ impl<'m> PageImage<'m> {
     /// power of two, to which it belongs.
     #[must_use]
     pub fn by_blocks(memory: &'m dyn ProcessMemory, pages: u64) -> Self {
-        Self {
-            block: pages,
-            ..Self::new(memory)
-        }
+        let mut image = Self::new(memory);
+        image.block = pages;
+        image
     }
 
     /// An image that goes on from these pages.
@@ -105,8 +112,8 @@ impl<'m> PageImage<'m> {
 
     /// The pages that were touched.
     #[must_use]
-    pub fn into_pages(self) -> Pages {
-        let mut state = self.state.into_inner();
+    pub fn into_pages(mut self) -> Pages {
+        let mut state = std::mem::take(self.state.get_mut());
         let (round, arena) = (state.round, &mut state.arena);
         state.held.retain(|_, held| {
             let touched = held.round == round;
@@ -172,6 +179,12 @@ impl<'m> PageImage<'m> {
                 look.note(page, first, bytes, self.budget)
             })?;
         Ok(look)
+    }
+}
+
+impl Drop for PageImage<'_> {
+    fn drop(&mut self) {
+        std::mem::take(self.state.get_mut()).spare_for_others();
     }
 }
 
@@ -290,6 +303,28 @@ fn parts_of((addr, len): (RemoteAddr, u64)) -> impl Iterator<Item = Part> {
 }
 
 impl State {
+    /// An empty state, with the space of one that is gone.
+    fn spare() -> Self {
+        SPARE.with_borrow_mut(Vec::pop).unwrap_or_default()
+    }
+
+    fn spare_for_others(mut self) {
+        if self.held.is_empty() || !self.arena.is_small() || !self.before.is_small() {
+            return;
+        }
+        self.held.clear();
+        self.arena.clear();
+        self.before.clear();
+        self.last = None;
+        // A thread that ends drops its spare states before the images that it still has, if any.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < MAX_SPARE {
+                spare.push(self);
+            }
+        });
+    }
+
     /// The page as it was read in this round.
     fn current(&self, page: u64) -> Option<&Held> {
         self.held.get(&page).filter(|held| held.round == self.round)

@@ -1,9 +1,11 @@
 //! What is mapped where: `/proc/PID/maps`.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use super::proc_file;
 
 /// One mapping of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +29,7 @@ pub struct Mapping {
 /// # Errors
 /// When `/proc/PID/maps` cannot be read.
 pub fn read_mappings(pid: i32) -> io::Result<Vec<Mapping>> {
-    let text = fs::read(format!("/proc/{pid}/maps"))?;
+    let text = proc_file::read(format!("/proc/{pid}/maps"))?;
     Ok(parse_mappings(&String::from_utf8_lossy(&text)))
 }
 

@@ -14,6 +14,7 @@ pub mod maps;
 pub mod memory;
 pub mod page_arena;
 pub mod page_reads;
+pub mod proc_file;
 pub mod process;
 pub mod program;
 pub mod recorded;

@@ -40,7 +40,12 @@ impl PageArena {
             Some(slot) => slot,
             None => self.grow(budget)?,
         };
-        self.page_mut(slot).copy_from_slice(bytes);
+        if slot as usize * PAGE_BYTES == self.few.len() && self.few.len() < FEW * PAGE_BYTES {
+            self.few.reserve_exact(FEW * PAGE_BYTES - self.few.len());
+            self.few.extend_from_slice(bytes);
+        } else {
+            self.page_mut(slot).copy_from_slice(bytes);
+        }
         Ok(slot)
     }
 
@@ -49,22 +54,23 @@ impl PageArena {
         if (self.used + 1) * PAGE_BYTES > budget {
             return Err(MemoryError::Budget);
         }
-        match self.used.checked_sub(FEW) {
-            None => {
-                let len = self.few.len().max((self.used + 1) * PAGE_BYTES);
-                self.few.resize(len, 0);
-            }
-            Some(beyond) if beyond / CHUNK == self.chunks.len() => {
-                let map = MmapMut::map_anon(CHUNK * PAGE_BYTES);
-                let map = map.map_err(|_| MemoryError::Budget)?;
-                // Without huge pages it is slower, and works as well.
-                let _ = map.advise(Advice::HugePage);
-                self.chunks.push(map);
-            }
-            Some(_) => {}
+        if let Some(beyond) = self.used.checked_sub(FEW)
+            && beyond / CHUNK == self.chunks.len()
+        {
+            let map = MmapMut::map_anon(CHUNK * PAGE_BYTES);
+            let map = map.map_err(|_| MemoryError::Budget)?;
+            // Without huge pages it is slower, and works as well.
+            let _ = map.advise(Advice::HugePage);
+            self.chunks.push(map);
         }
         self.used += 1;
         Ok(slot)
+    }
+
+    /// True if it holds no more than is kept for the next who needs little.
+    #[must_use]
+    pub const fn is_small(&self) -> bool {
+        self.chunks.is_empty()
     }
 
     /// The page of a slot; empty if there is none.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use nix::time::{ClockId, clock_gettime};
 
+use super::proc_file;
+
 /// What is known of a process before anything of its memory is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessFacts {
@@ -48,8 +50,8 @@ impl ProcessFacts {
     /// # Errors
     /// Each variant of [`ProcessError`], as it says.
     pub fn read(pid: i32) -> Result<Self, ProcessError> {
-        let stat =
-            fs::read(format!("/proc/{pid}/stat")).map_err(|_| ProcessError::NoSuchProcess(pid))?;
+        let stat = proc_file::read(format!("/proc/{pid}/stat"))
+            .map_err(|_| ProcessError::NoSuchProcess(pid))?;
         let (state, _) =
             super::threads::parse_stat(&stat).ok_or(ProcessError::NoSuchProcess(pid))?;
         if matches!(state, 'Z' | 'X') {
@@ -88,7 +90,7 @@ impl ProcessFacts {
     /// ended.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        let Ok(stat) = fs::read(format!("/proc/{}/stat", self.pid)) else {
+        let Ok(stat) = proc_file::read(format!("/proc/{}/stat", self.pid)) else {
             return false;
         };
         let alive =
@@ -133,7 +135,7 @@ fn started_unix_ns(start_ticks: u64) -> u64 {
 /// Difference of the target's monotonic clock to ours (time_namespaces(7)).
 fn monotonic_shift_ns(pid: i32) -> i64 {
     let of = |who: &str| {
-        let text = fs::read_to_string(format!("/proc/{who}/timens_offsets")).ok()?;
+        let text = proc_file::read_text(format!("/proc/{who}/timens_offsets")).ok()?;
         parse_timens_offset(&text)
     };
     let target = of(&pid.to_string()).unwrap_or(0);

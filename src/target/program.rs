@@ -1,6 +1,6 @@
 //! Which program a process runs: `exec` keeps the pid and the start time, and replaces all else.
 
-use std::fs;
+use super::proc_file;
 
 /// The program that a process runs now. Two values of one pid are equal as long as it has not
 /// called `exec` in between.
@@ -17,7 +17,7 @@ impl ProgramMark {
     /// that this user may not read.
     #[must_use]
     pub fn read(pid: i32) -> Option<Self> {
-        parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+        parse(&proc_file::read(format!("/proc/{pid}/stat")).ok()?)
     }
 }
 
@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(ProgramMark::read(pid), Some(before));
         std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"go\n").unwrap();
         let name = format!("/proc/{pid}/comm");
-        while fs::read_to_string(&name).unwrap() != "cat\n" {
+        while proc_file::read_text(&name).unwrap() != "cat\n" {
             std::thread::yield_now();
         }
         assert_ne!(ProgramMark::read(pid), Some(before));

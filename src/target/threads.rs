@@ -4,6 +4,8 @@ use std::fs;
 
 use rustc_hash::FxHashMap;
 
+use super::proc_file;
+
 /// Kernel thread ids of the target in asyncspy's own pid namespace.
 #[derive(Clone, Debug, Default)]
 pub struct ThreadIds {
@@ -60,7 +62,7 @@ pub fn inner_id(pid: i32) -> i32 {
 }
 
 fn namespace_ids(status_path: &str) -> Vec<i32> {
-    let Ok(text) = fs::read(status_path) else {
+    let Ok(text) = proc_file::read(status_path) else {
         return Vec::new();
     };
     let text = String::from_utf8_lossy(&text);
@@ -88,7 +90,7 @@ pub fn list_threads(pid: i32) -> Vec<i32> {
 /// when the thread has ended.
 #[must_use]
 pub fn state_and_name(pid: i32, tid: i32) -> Option<(char, String)> {
-    let stat = fs::read(format!("/proc/{pid}/task/{tid}/stat")).ok()?;
+    let stat = proc_file::read(format!("/proc/{pid}/task/{tid}/stat")).ok()?;
     parse_stat(&stat)
 }
 
@@ -122,7 +124,7 @@ pub enum SystemCall {
 /// Reads `/proc/PID/task/TID/syscall`, which needs the same rights as reading memory.
 #[must_use]
 pub fn system_call(pid: i32, tid: i32) -> SystemCall {
-    match fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")) {
+    match proc_file::read_text(format!("/proc/{pid}/task/{tid}/syscall")) {
         Ok(text) => parse_system_call(&text),
         Err(_) => SystemCall::Unknown,
     }
