@@ -1,7 +1,8 @@
 //! Times snapshots of a process: `cargo run --release --example snapshot_times -- PID [COUNT]`.
 //!
-//! Prints attach time, the first snapshot and the median of the rest in microseconds, with the
-//! number of tasks and how many snapshots were complete.
+//! Prints attach time, a snapshot that is to be the only one, the first of a row of them and the
+//! median of the rest in microseconds, with the number of tasks and how many of the row were
+//! complete.
 
 use std::error::Error;
 use std::time::Instant;
@@ -16,6 +17,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let began = Instant::now();
     let python = Python::attach(pid)?;
     let attach = began.elapsed();
+    let began = Instant::now();
+    Snapshooter::for_one().take(&python, SnapshotOptions::default())?;
+    let once = began.elapsed();
     let mut snapshooter = Snapshooter::default();
     let mut times = Vec::new();
     let (mut tasks, mut complete) = (0, 0);
@@ -31,8 +35,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     rest.sort_unstable();
     let median = rest.get(rest.len() / 2).copied().unwrap_or(first);
     println!(
-        "attach_us {} first_us {first} median_us {median} tasks {tasks} complete {complete}/{count}",
-        attach.as_micros()
+        "attach_us {} once_us {} first_us {first} median_us {median} tasks {tasks} complete \
+         {complete}/{count}",
+        attach.as_micros(),
+        once.as_micros()
     );
     Ok(())
 }

@@ -49,7 +49,29 @@ struct Known {
     pieces: Range<usize>,
 }
 
-/// Reads all these tasks.
+/// Reads all these tasks, once: what was read of them is not kept.
+///
+/// # Errors
+/// [`MemoryError::Gone`], [`MemoryError::Denied`], [`MemoryError::Budget`].
+pub fn read_tasks_once(
+    memory: &dyn ProcessMemory,
+    layout: &Layout,
+    caches: &mut Caches,
+    addrs: &[RemoteAddr],
+) -> Result<Census, MemoryError> {
+    let mut reader = Reader {
+        layout,
+        caches,
+        now: &PageImage::new(memory),
+    };
+    let mut slots = vec![None; addrs.len()];
+    let mut census = Census::default();
+    reader.read_changed(addrs, &mut slots, None, &mut census)?;
+    census.records = slots.into_iter().flatten().collect();
+    Ok(census)
+}
+
+/// Reads all these tasks, and keeps what was read for the next time.
 ///
 /// # Errors
 /// [`MemoryError::Gone`], [`MemoryError::Denied`], [`MemoryError::Budget`].
@@ -76,7 +98,7 @@ pub fn read_tasks(
         now: &now,
     };
     let mut census = Census::default();
-    reader.read_changed(addrs, &mut slots, &mut next, &mut census)?;
+    reader.read_changed(addrs, &mut slots, Some(&mut next), &mut census)?;
     census.records = slots.into_iter().flatten().collect();
     next.pages = now.into_pages();
     *memo = next;
@@ -114,40 +136,61 @@ struct Reader<'a, 'm> {
 }
 
 impl Reader<'_, '_> {
+    /// Reads those that have no record yet, neighbours together. Without a memo, the pages of one
+    /// batch make room for those of the next, which then stay in the processor's cache.
     fn read_changed(
         &mut self,
         addrs: &[RemoteAddr],
         slots: &mut [Option<Arc<TaskRecord>>],
-        memo: &mut CensusMemo,
+        mut memo: Option<&mut CensusMemo>,
+        census: &mut Census,
+    ) -> Result<(), MemoryError> {
+        let changed = (0..addrs.len()).filter(|at| slots[*at].is_none());
+        let mut changed: Vec<usize> = changed.collect();
+        changed.sort_unstable_by_key(|at| addrs[*at]);
+        for batch in changed.chunks(BATCH) {
+            self.read_batch(batch, addrs, slots, memo.as_deref_mut(), census)?;
+            if memo.is_none() {
+                self.now.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn read_batch(
+        &mut self,
+        batch: &[usize],
+        addrs: &[RemoteAddr],
+        slots: &mut [Option<Arc<TaskRecord>>],
+        mut memo: Option<&mut CensusMemo>,
         census: &mut Census,
     ) -> Result<(), MemoryError> {
         let objects = Objects {
             view: self.now,
             layout: self.layout,
         };
-        let changed = (0..addrs.len()).filter(|at| slots[*at].is_none());
-        let changed: Vec<usize> = changed.collect();
         let mut pieces = Vec::new();
-        let mut drafts = Vec::with_capacity(changed.len());
-        for batch in changed.chunks(BATCH) {
-            self.fetch_ahead(objects, batch.iter().map(|at| addrs[*at]))?;
-            for at in batch {
-                let first = pieces.len();
-                let draft = TaskRecord::read(objects, self.caches, addrs[*at], &mut pieces);
-                if let Err(error) = draft
-                    && error.is_final()
-                {
-                    return Err(error);
-                }
-                let draft = draft.map(|record| record.map(Arc::new));
-                drafts.push((*at, draft, first..pieces.len()));
+        let mut drafts = Vec::with_capacity(batch.len());
+        self.fetch_ahead(objects, batch.iter().map(|at| addrs[*at]))?;
+        for at in batch {
+            let first = pieces.len();
+            let draft = TaskRecord::read(objects, self.caches, addrs[*at], &mut pieces);
+            if let Err(error) = draft
+                && error.is_final()
+            {
+                return Err(error);
             }
+            let draft = draft.map(|record| record.map(Arc::new));
+            drafts.push((*at, draft, first..pieces.len()));
         }
         let again = self.now.look_again(pieces.iter().copied())?;
         for (at, draft, range) in drafts {
             match draft {
                 Ok(Some(record)) if again.agrees(self.now, &pieces[range.clone()]) => {
-                    slots[at] = Some(memo.keep(&pieces[range], record));
+                    slots[at] = Some(match &mut memo {
+                        Some(memo) => memo.keep(&pieces[range], record),
+                        None => record,
+                    });
                 }
                 Ok(None) => {}
                 _ => {

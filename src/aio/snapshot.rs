@@ -8,7 +8,7 @@ use asyncspy_model::{
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Caches;
-use super::census::{Census, CensusMemo, read_tasks};
+use super::census::{Census, CensusMemo, read_tasks, read_tasks_once};
 use super::edges::await_edges;
 use super::loops::{LoopTable, loop_infos};
 use super::registry::Registries;
@@ -43,6 +43,8 @@ pub struct Snapshooter {
     thread_names: ThreadNames,
     /// What the last census of each interpreter has read.
     memos: FxHashMap<i64, CensusMemo>,
+    /// True if there will be no other.
+    is_for_one: bool,
 }
 
 /// What was read of one interpreter.
@@ -58,6 +60,15 @@ struct InterpreterView {
 }
 
 impl Snapshooter {
+    /// For one snapshot: what was read is not kept for a next one, which makes it faster.
+    #[must_use]
+    pub fn for_one() -> Self {
+        Self {
+            is_for_one: true,
+            ..Self::default()
+        }
+    }
+
     /// Reads everything.
     ///
     /// # Errors
@@ -131,15 +142,12 @@ impl Snapshooter {
             &mut self.caches.types,
         )?;
         faults.merge(&registered.faults);
-        let mut census = {
+        let (memory, tasks) = (image.memory(), &registered.tasks);
+        let mut census = if self.is_for_one {
+            read_tasks_once(memory, layout, &mut self.caches, tasks)?
+        } else {
             let memo = self.memos.entry(interpreter.id).or_default();
-            read_tasks(
-                image.memory(),
-                layout,
-                &mut self.caches,
-                memo,
-                &registered.tasks,
-            )?
+            read_tasks(memory, layout, &mut self.caches, memo, tasks)?
         };
         self.settle_unreadable(python, image, &interpreter, &threads, &mut census)?;
         let mut view = InterpreterView {

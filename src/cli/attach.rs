@@ -61,7 +61,7 @@ impl Attached {
                 Ok(python) => {
                     return Ok(Self {
                         python,
-                        snapshooter: Snapshooter::default(),
+                        snapshooter: Snapshooter::for_one(),
                         program,
                     });
                 }

@@ -125,6 +125,11 @@ impl<'m> PageImage<'m> {
         Pages(state)
     }
 
+    /// Forgets all pages; their space is used again.
+    pub fn clear(&self) {
+        self.state.borrow_mut().clear();
+    }
+
     /// The memory that it is an image of.
     #[must_use]
     pub fn memory(&self) -> &'m dyn ProcessMemory {
@@ -308,14 +313,18 @@ impl State {
         SPARE.with_borrow_mut(Vec::pop).unwrap_or_default()
     }
 
-    fn spare_for_others(mut self) {
-        if self.held.is_empty() || !self.arena.is_small() || !self.before.is_small() {
-            return;
-        }
+    fn clear(&mut self) {
         self.held.clear();
         self.arena.clear();
         self.before.clear();
         self.last = None;
+    }
+
+    fn spare_for_others(mut self) {
+        if self.held.is_empty() || !self.arena.is_small() || !self.before.is_small() {
+            return;
+        }
+        self.clear();
         // A thread that ends drops its spare states before the images that it still has, if any.
         let _ = SPARE.try_with(|spare| {
             let mut spare = spare.borrow_mut();

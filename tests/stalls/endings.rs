@@ -51,10 +51,13 @@ pub fn trials(interpreters: &[Interpreter]) -> Vec<Trial> {
     trials.collect()
 }
 
-/// `record` with these options, at 1 kHz.
+/// `record` with these options, at 1 kHz. Ctrl-C ends it from its first moment on, even where the
+/// tests were started in the background, which makes programs ignore it until they listen.
 fn record(pid: i32, options: &[&str]) -> Outcome<Child> {
-    let mut command = Command::new(binary());
+    let mut command = Command::new("env");
     command
+        .arg("--default-signal=INT")
+        .arg(binary())
         .args(["record", "--rate", "1khz", &pid.to_string()])
         .args(options);
     let command = command
