@@ -12,13 +12,13 @@
 //! - [`os_state`]: what the kernel says of a thread.
 //! - [`session`]: the thread that does all this, and the stream that it feeds.
 
-mod alongside;
+pub mod alongside;
 pub mod clock;
 pub mod discovery;
 pub mod interruptions;
 pub mod loop_reads;
 pub mod loop_sampler;
-mod opaque;
+pub mod opaque;
 pub mod os_state;
 pub mod session;
 pub mod tables;

@@ -12,16 +12,14 @@ use std::cell::RefCell;
 use asyncspy_model::RemoteAddr;
 use rustc_hash::FxHashMap;
 
+use super::held_pages::{HeldPages, pages_of, parts_of};
 use super::memory::{MemoryError, MemoryView, ProcessMemory};
 use super::page_arena::PageArena;
-use super::page_reads::{PAGE, PageReads};
+use super::page_reads::PAGE;
 
 /// Most bytes that one image holds, so that a hostile target cannot exhaust our memory:
 /// a census of 100 000 tasks needs about 200 MiB.
 pub const DEFAULT_BUDGET: usize = 1 << 30;
-
-/// Slot of a page that could not be read.
-const UNREADABLE: u32 = u32::MAX;
 
 /// Pages of a process, each read once, when first needed or ahead of need.
 pub struct PageImage<'m> {
@@ -29,44 +27,12 @@ pub struct PageImage<'m> {
     budget: usize,
     /// How many pages, aligned, are read when one of them is needed.
     block: u64,
-    state: RefCell<State>,
+    state: RefCell<HeldPages>,
 }
 
 /// The pages of an image without the memory that they are of, to go on from.
 #[derive(Debug, Default)]
-pub struct Pages(State);
-
-/// A page of an image.
-#[derive(Clone, Copy, Debug)]
-struct Held {
-    /// Where its bytes are.
-    slot: u32,
-    /// When it was read last.
-    round: u32,
-    /// Since when it has been read in each round.
-    since: u32,
-    /// Where its earlier bytes are, if they differ.
-    before: Option<u32>,
-}
-
-/// Images that are gone leave their space to the next: a page of fresh memory costs as much as
-/// reading one.
-const MAX_SPARE: usize = 4;
-
-thread_local! {
-    static SPARE: RefCell<Vec<State>> = const { RefCell::new(Vec::new()) };
-}
-
-#[derive(Debug, Default)]
-struct State {
-    round: u32,
-    held: FxHashMap<u64, Held>,
-    arena: PageArena,
-    before: PageArena,
-    last: Option<(u64, u32)>,
-    wanted: Vec<u64>,
-    reads: PageReads,
-}
+pub struct Pages(HeldPages);
 
 impl<'m> PageImage<'m> {
     /// An empty image of `memory`.
@@ -82,7 +48,7 @@ impl<'m> PageImage<'m> {
             memory,
             budget,
             block: 1,
-            state: RefCell::new(State::spare()),
+            state: RefCell::new(HeldPages::spare()),
         }
     }
 
@@ -99,9 +65,7 @@ impl<'m> PageImage<'m> {
     #[must_use]
     pub fn continuing(memory: &'m dyn ProcessMemory, pages: Pages) -> Self {
         let mut state = pages.0;
-        state.round = state.round.wrapping_add(1);
-        state.before.clear();
-        state.last = None;
+        state.begin_round();
         Self {
             memory,
             budget: DEFAULT_BUDGET,
@@ -114,14 +78,7 @@ impl<'m> PageImage<'m> {
     #[must_use]
     pub fn into_pages(mut self) -> Pages {
         let mut state = std::mem::take(self.state.get_mut());
-        let (round, arena) = (state.round, &mut state.arena);
-        state.held.retain(|_, held| {
-            let touched = held.round == round;
-            if !touched && held.slot != UNREADABLE {
-                arena.release(held.slot);
-            }
-            touched
-        });
+        state.keep_touched();
         Pages(state)
     }
 
@@ -145,14 +102,9 @@ impl<'m> PageImage<'m> {
         &self,
         ranges: impl IntoIterator<Item = (RemoteAddr, u64)>,
     ) -> Result<(), MemoryError> {
-        let state = &mut *self.state.borrow_mut();
-        state.wanted.clear();
-        for page in ranges.into_iter().flat_map(pages_of) {
-            if state.current(page).is_none() {
-                state.wanted.push(page);
-            }
-        }
-        state.fetch_wanted(self.memory, self.budget)
+        let pages = ranges.into_iter().flat_map(pages_of);
+        let mut state = self.state.borrow_mut();
+        state.fetch(pages, self.memory, self.budget)
     }
 
     /// True if these ranges hold the same bytes as in the image that this one goes on from.
@@ -171,18 +123,12 @@ impl<'m> PageImage<'m> {
         &self,
         ranges: impl IntoIterator<Item = (RemoteAddr, u64)>,
     ) -> Result<SecondLook, MemoryError> {
-        let state = &mut *self.state.borrow_mut();
-        state.wanted.clear();
-        state.wanted.extend(ranges.into_iter().flat_map(pages_of));
-        state.sort_wanted();
+        let pages = ranges.into_iter().flat_map(pages_of);
         let mut look = SecondLook::default();
-        let (held, arena) = (&state.held, &state.arena);
-        state
-            .reads
-            .read(self.memory, &state.wanted, |page, bytes| {
-                let first = held.get(&page).map(|held| arena.page(held.slot));
-                look.note(page, first, bytes, self.budget)
-            })?;
+        let mut state = self.state.borrow_mut();
+        state.read_again(pages, self.memory, |page, first, now| {
+            look.note(page, first, now, self.budget)
+        })?;
         Ok(look)
     }
 }
@@ -210,13 +156,10 @@ impl MemoryView for PageImage<'_> {
         let mut done = 0;
         while done < buf.len() {
             let at = addr.0.checked_add(done as u64).ok_or(unmapped)?;
-            let slot = state.slot(at / PAGE, self)?;
-            if slot == UNREADABLE {
-                return Err(unmapped);
-            }
+            let page = state.page(at / PAGE, self.block, self.memory, self.budget)?;
+            let page = page.ok_or(unmapped)?;
             let inside = (at % PAGE) as usize;
             let count = (buf.len() - done).min(PAGE as usize - inside);
-            let page = state.arena.page(slot);
             buf[done..done + count].copy_from_slice(&page[inside..inside + count]);
             done += count;
         }
@@ -263,173 +206,10 @@ impl SecondLook {
             None => false,
             Some(None) => true,
             Some(Some(slot)) => {
-                let held = state.held.get(&part.page);
-                let first = held.map(|held| state.arena.page(held.slot));
+                let first = state.held(part.page);
                 first.is_some_and(|first| part.is_equal(first, self.arena.page(*slot)))
             }
         })
-    }
-}
-
-/// The part of a range that lies on one page.
-#[derive(Clone, Copy)]
-struct Part {
-    page: u64,
-    from: usize,
-    upto: usize,
-}
-
-impl Part {
-    fn is_equal(self, one: &[u8], other: &[u8]) -> bool {
-        one.get(self.from..self.upto) == other.get(self.from..self.upto)
-    }
-}
-
-fn pages_of((addr, len): (RemoteAddr, u64)) -> impl Iterator<Item = u64> {
-    // What is longer is an array that is read in parts.
-    let last = addr.0.saturating_add(len.clamp(1, 64 * PAGE) - 1);
-    addr.0 / PAGE..=last / PAGE
-}
-
-fn parts_of((addr, len): (RemoteAddr, u64)) -> impl Iterator<Item = Part> {
-    let end = addr.0.saturating_add(len);
-    let mut at = addr.0;
-    std::iter::from_fn(move || {
-        let page = at / PAGE;
-        let from = (at % PAGE) as usize;
-        let count = (end - at).min(PAGE - at % PAGE);
-        at += count;
-        (count > 0).then_some(Part {
-            page,
-            from,
-            upto: from + count as usize,
-        })
-    })
-}
-
-impl State {
-    /// An empty state, with the space of one that is gone.
-    fn spare() -> Self {
-        SPARE.with_borrow_mut(Vec::pop).unwrap_or_default()
-    }
-
-    fn clear(&mut self) {
-        self.held.clear();
-        self.arena.clear();
-        self.before.clear();
-        self.last = None;
-    }
-
-    fn spare_for_others(mut self) {
-        if self.held.is_empty() || !self.arena.is_small() || !self.before.is_small() {
-            return;
-        }
-        self.clear();
-        // A thread that ends drops its spare states before the images that it still has, if any.
-        let _ = SPARE.try_with(|spare| {
-            let mut spare = spare.borrow_mut();
-            if spare.len() < MAX_SPARE {
-                spare.push(self);
-            }
-        });
-    }
-
-    /// The page as it was read in this round.
-    fn current(&self, page: u64) -> Option<&Held> {
-        self.held.get(&page).filter(|held| held.round == self.round)
-    }
-
-    fn is_as_before(&self, part: Part) -> bool {
-        let Some(held) = self.current(part.page) else {
-            return false;
-        };
-        if held.since == self.round {
-            return false;
-        }
-        let Some(before) = held.before else {
-            return true;
-        };
-        part.is_equal(self.arena.page(held.slot), self.before.page(before))
-    }
-
-    fn slot(&mut self, page: u64, image: &PageImage<'_>) -> Result<u32, MemoryError> {
-        if let Some((last, slot)) = self.last
-            && last == page
-        {
-            return Ok(slot);
-        }
-        let slot = match self.current(page) {
-            Some(held) => held.slot,
-            None => {
-                let first = page & !(image.block - 1);
-                let block = first..first + image.block;
-                self.wanted.clear();
-                for near in block {
-                    if self.current(near).is_none() {
-                        self.wanted.push(near);
-                    }
-                }
-                self.fetch_wanted(image.memory, image.budget)?;
-                self.current(page).map_or(UNREADABLE, |held| held.slot)
-            }
-        };
-        self.last = Some((page, slot));
-        Ok(slot)
-    }
-
-    fn sort_wanted(&mut self) {
-        self.wanted.sort_unstable();
-        self.wanted.dedup();
-    }
-
-    fn fetch_wanted(
-        &mut self,
-        memory: &dyn ProcessMemory,
-        budget: usize,
-    ) -> Result<(), MemoryError> {
-        self.sort_wanted();
-        let wanted = std::mem::take(&mut self.wanted);
-        let mut reads = std::mem::take(&mut self.reads);
-        let outcome = reads.read(memory, &wanted, |page, bytes| {
-            self.store(page, bytes, budget)
-        });
-        (self.wanted, self.reads) = (wanted, reads);
-        outcome
-    }
-
-    /// Takes in a page as it was read just now; no bytes if it cannot be read.
-    fn store(&mut self, page: u64, bytes: Option<&[u8]>, budget: usize) -> Result<(), MemoryError> {
-        let round = self.round;
-        let earlier = self
-            .held
-            .get_mut(&page)
-            .filter(|held| held.slot != UNREADABLE);
-        match (earlier, bytes) {
-            (Some(held), Some(bytes)) => {
-                let place = self.arena.page_mut(held.slot);
-                held.round = round;
-                held.before = None;
-                if *place != *bytes {
-                    held.before = Some(self.before.add(place, budget)?);
-                    place.copy_from_slice(bytes);
-                }
-                return Ok(());
-            }
-            (Some(held), None) => self.arena.release(held.slot),
-            (None, _) => {}
-        }
-        let slot = match bytes {
-            Some(bytes) => self.arena.add(bytes, budget)?,
-            None => UNREADABLE,
-        };
-        let held = Held {
-            slot,
-            round,
-            since: round,
-            before: None,
-        };
-        self.held.insert(page, held);
-        Ok(())
     }
 }
 

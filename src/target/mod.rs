@@ -2,13 +2,15 @@
 //!
 //! - [`memory`]: reading its memory. [`recorded`]: memory that was read before.
 //! - [`gather`]: many small reads in one call.
-//! - [`image`]: its memory page by page, fetched in bulk. [`page_reads`], [`page_arena`]: how.
+//! - [`image`]: its memory page by page, fetched in bulk. `held_pages`, [`page_reads`],
+//!   [`page_arena`]: how. [`proc_file`]: files below `/proc`.
 //! - [`maps`], [`elf`]: what is mapped where, sections and symbols of the mapped files.
 //! - [`process`]: identity, command line, namespaces, clocks. [`program`]: whether it has exec'd.
 //! - [`threads`]: its threads as the kernel sees them.
 
 pub mod elf;
 pub mod gather;
+mod held_pages;
 pub mod image;
 pub mod maps;
 pub mod memory;
