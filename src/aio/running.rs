@@ -54,7 +54,7 @@ impl ThreadActivity {
             layout,
             &mut Gather::default(),
             ATTEMPTS,
-            &mut |_, _| {},
+            &mut (),
         )?;
         let chain = reader.chain().clone();
         // The chain is of this moment; the image may be older.

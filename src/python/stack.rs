@@ -3,6 +3,8 @@
 //! A thread that stalls or idles has the stack it had before. So the frames of the last stack are
 //! read again in one vectored call, twice: if they are the same both times and link up from the
 //! thread's innermost frame to its outermost, the stack stood there at the moment in between.
+//! The first pass goes inwards and the second outwards: what is innermost moves most, so its two
+//! reads are next to each other.
 //! What has moved is followed frame by frame, and the whole is proven again.
 
 use asyncspy_model::RemoteAddr;
@@ -45,6 +47,22 @@ const MOST_MOVED: usize = 64;
 
 /// How many callers of a frame are read along with it.
 const MOST_AHEAD: usize = 64;
+
+/// What is read in one call with a stack.
+pub trait Alongside {
+    /// Takes notice of the frames that are expected there, innermost first.
+    fn expect(&mut self, _frames: &[RawFrame]) {}
+
+    /// Adds ranges that are read between the two passes: what they show was so while the stack
+    /// stood. Few of them, since the stack moves on meanwhile.
+    fn between(&mut self, _gather: &mut Gather) {}
+
+    /// Adds ranges that are read after both.
+    fn after(&mut self, _gather: &mut Gather) {}
+}
+
+/// The stack and nothing else.
+impl Alongside for () {}
 
 /// The parts of one pass in a batch.
 #[derive(Debug, Default)]
@@ -121,23 +139,25 @@ impl StackReader {
         &self.chain
     }
 
-    /// Adds the first pass over the predicted stack to a batch.
-    pub fn plan_first(&mut self, layout: &Layout, gather: &mut Gather) {
+    /// Adds both passes over the predicted stack to a batch, and what shall be read with them.
+    pub fn plan(&mut self, layout: &Layout, too: &mut dyn Alongside, gather: &mut Gather) {
+        let frames = &self.predicted[..self.predicted.len().min(MAX_PROVEN)];
+        self.first.add_frames(layout, frames, true, gather);
         self.first
-            .add(layout, self.thread, self.cframe, &self.predicted, gather);
-    }
-
-    /// Adds the second pass.
-    pub fn plan_second(&mut self, layout: &Layout, gather: &mut Gather) {
+            .add_entry(layout, self.thread, self.cframe, gather);
+        too.between(gather);
         self.second
-            .add(layout, self.thread, self.cframe, &self.predicted, gather);
+            .add_entry(layout, self.thread, self.cframe, gather);
+        self.second.add_frames(layout, frames, false, gather);
+        too.after(gather);
     }
 
     /// Adds the innermost frames of the last stack to a batch, down to the one at `depth`.
     pub fn plan_glance(&mut self, layout: &Layout, depth: usize, gather: &mut Gather) {
         let frames = &self.predicted[..self.predicted.len().min(depth + 1)];
         self.glance
-            .add(layout, self.thread, self.cframe, frames, gather);
+            .add_entry(layout, self.thread, self.cframe, gather);
+        self.glance.add_frames(layout, frames, false, gather);
     }
 
     /// True if that batch shows the thread in the same calls as the last stack, as far as it goes.
@@ -203,7 +223,7 @@ impl StackReader {
     /// Finds the stack of a thread that does not stand where it was predicted, and proves it;
     /// after the last attempt the outer frames that two reads agree on are kept, not proven.
     ///
-    /// `wanted_too` adds ranges that shall be read between the two passes, knowing the frames.
+    /// `too` adds what shall be read with it, knowing the frames.
     ///
     /// # Errors
     /// [`MemoryError::Gone`] and [`MemoryError::Denied`] only.
@@ -213,7 +233,7 @@ impl StackReader {
         layout: &Layout,
         gather: &mut Gather,
         attempts: usize,
-        wanted_too: &mut dyn FnMut(&[RawFrame], &mut Gather),
+        too: &mut dyn Alongside,
     ) -> Result<(), MemoryError> {
         let mut stable: Vec<RawFrame> = Vec::new();
         let mut before: Vec<RawFrame> = Vec::new();
@@ -222,9 +242,8 @@ impl StackReader {
                 self.walk(memory, layout, gather)?;
             }
             gather.clear();
-            self.plan_first(layout, gather);
-            wanted_too(&self.previous_chain, gather);
-            self.plan_second(layout, gather);
+            too.expect(&self.previous_chain);
+            self.plan(layout, too, gather);
             gather.run(memory)?;
             let walked = std::mem::take(&mut self.previous_chain);
             if self.predicted.len() <= MAX_PROVEN && self.take(layout, gather) {
@@ -379,19 +398,19 @@ impl Ahead {
         self.frames.extend(callers.map(|frame| frame.addr));
         self.cursor = Cursor(1);
         self.gather.clear();
-        self.plan.add_frames(layout, &self.frames, &mut self.gather);
+        self.plan
+            .add_frames(layout, &self.frames, false, &mut self.gather);
         self.gather.run(memory)?;
         Ok(self.plan.frame(layout, &self.gather, 0).map(decode))
     }
 }
 
 impl Plan {
-    fn add(
+    fn add_entry(
         &mut self,
         layout: &Layout,
         thread: RemoteAddr,
         cframe: RemoteAddr,
-        frames: &[RemoteAddr],
         gather: &mut Gather,
     ) {
         self.cframe_entry = None;
@@ -404,16 +423,28 @@ impl Plan {
                 gather.want(thread.offset(offset), 8)
             }
         });
-        self.add_frames(layout, &frames[..frames.len().min(MAX_PROVEN)], gather);
     }
 
-    fn add_frames(&mut self, layout: &Layout, frames: &[RemoteAddr], gather: &mut Gather) {
+    /// Adds frames, given from the innermost on; `inwards` reads them in the other order.
+    fn add_frames(
+        &mut self,
+        layout: &Layout,
+        frames: &[RemoteAddr],
+        inwards: bool,
+        gather: &mut Gather,
+    ) {
         let size = layout.frame.size;
         merge_frames(frames, size, &mut self.bounds, &mut self.frames);
         self.ranges.clear();
-        for (start, end) in &self.bounds {
-            let len = (end - start) as usize;
-            self.ranges.push(gather.want(RemoteAddr(*start), len));
+        let mut want = |(start, end): &(u64, u64)| {
+            let wanted = gather.want(RemoteAddr(*start), (end - start) as usize);
+            self.ranges.push(wanted);
+        };
+        if inwards {
+            self.bounds.iter().rev().for_each(&mut want);
+            self.ranges.reverse();
+        } else {
+            self.bounds.iter().for_each(&mut want);
         }
     }
 

@@ -4,11 +4,14 @@
 use asyncspy_model::{LoopKind, RemoteAddr};
 
 use super::discovery::RunningLoopFound;
+use super::loop_reads::LoopReads;
 use super::opaque::OpaqueReading;
 use super::task_names::TaskTable;
 use crate::layout::{RunningTask, uvloop};
 use crate::python::Python;
+use crate::python::frame::RawFrame;
 use crate::python::object::Objects;
+use crate::python::stack::Alongside;
 use crate::target::gather::{Gather, Wanted};
 use crate::target::memory::{Fields, MemoryView, MemoryViewExt};
 
@@ -32,6 +35,32 @@ pub struct Extra {
     uv_count: Option<Wanted>,
 }
 
+/// What a loop sampler reads along with the stack of its loop's thread.
+pub struct LoopAlongside<'a> {
+    /// The target.
+    pub plan: ExtraPlan<'a>,
+    /// The loop's own frame.
+    pub reads: &'a mut LoopReads,
+    /// Where the batch has it.
+    pub wanted: &'a mut Extra,
+}
+
+impl Alongside for LoopAlongside<'_> {
+    fn expect(&mut self, frames: &[RawFrame]) {
+        self.reads.expect(frames);
+    }
+
+    fn between(&mut self, gather: &mut Gather) {
+        *self.wanted = Extra::plan_turn(&self.plan, gather);
+        self.reads.plan_turn(&self.plan.python.layout, gather);
+    }
+
+    fn after(&mut self, gather: &mut Gather) {
+        self.reads.plan_rest(gather);
+        self.plan.plan_rest(gather);
+    }
+}
+
 /// What is known of the running task before it is read.
 pub struct ExtraPlan<'a> {
     /// The target.
@@ -46,9 +75,22 @@ pub struct ExtraPlan<'a> {
     pub current_keys: RemoteAddr,
 }
 
+impl ExtraPlan<'_> {
+    /// Adds the task that ran last, in case that it still does.
+    pub fn plan_rest(&self, gather: &mut Gather) {
+        if self.task.is_null() {
+            return;
+        }
+        gather.want(self.task, self.python.layout.task.size as usize);
+        if let Some(name) = self.tasks.name_of(self.task) {
+            gather.want(name, NAME_HEAD);
+        }
+    }
+}
+
 impl Extra {
-    /// Adds what is predicted to a batch.
-    pub fn plan(plan: &ExtraPlan<'_>, gather: &mut Gather) -> Self {
+    /// Adds to a batch which task runs, and which turn of a loop without a frame it is.
+    pub fn plan_turn(plan: &ExtraPlan<'_>, gather: &mut Gather) -> Self {
         let (python, found) = (plan.python, plan.found);
         let layout = &python.layout;
         let mut extra = Self::default();
@@ -61,12 +103,6 @@ impl Extra {
                 gather.want(plan.current_keys, KEYS_SIZE);
             }
             RunningTask::CurrentTasks => {}
-        }
-        if !plan.task.is_null() {
-            gather.want(plan.task, layout.task.size as usize);
-            if let Some(name) = plan.tasks.name_of(plan.task) {
-                gather.want(name, NAME_HEAD);
-            }
         }
         if found.facts.kind != LoopKind::Asyncio {
             let version = layout.thread.context_version;

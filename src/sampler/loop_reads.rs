@@ -91,14 +91,22 @@ impl RunOnce {
 }
 
 impl LoopReads {
-    /// Adds what is predicted to a batch.
-    pub fn plan(&mut self, layout: &Layout, gather: &mut Gather) {
+    /// Adds to a batch what says which turn it is.
+    pub fn plan_turn(&mut self, layout: &Layout, gather: &mut Gather) {
         self.plan_locals(layout, gather);
-        if self.wanted_locals.is_some() {
-            for (wanted, number) in self.wanted_numbers.iter_mut().zip(self.numbers) {
-                if !number.is_null() {
-                    *wanted = Some(gather.want(number, NUMBER_SIZE));
-                }
+        self.plan_numbers(&[Local::PolledAt], gather);
+    }
+
+    /// Adds what else is wanted of that turn: objects that do not change.
+    pub fn plan_rest(&mut self, gather: &mut Gather) {
+        self.plan_numbers(&NUMBERS[1..], gather);
+    }
+
+    fn plan_numbers(&mut self, numbers: &[Local], gather: &mut Gather) {
+        for at in numbers.iter().map(|number| *number as usize) {
+            let number = self.numbers[at];
+            if self.wanted_locals.is_some() && !number.is_null() {
+                self.wanted_numbers[at] = Some(gather.want(number, NUMBER_SIZE));
             }
         }
     }
@@ -122,14 +130,13 @@ impl LoopReads {
         read.is_some() && polled_at.is_null()
     }
 
-    /// Plans for a stack that was just walked: its `_run_once` may be elsewhere.
-    pub fn plan_for(&mut self, layout: &Layout, frames: &[RawFrame], gather: &mut Gather) {
+    /// Takes notice of a stack that was just walked: its `_run_once` may be elsewhere.
+    pub fn expect(&mut self, frames: &[RawFrame]) {
         if let Some(code) = &self.code
             && let Some(frame) = frames.iter().find(|frame| frame.code == code.addr)
         {
             self.frame = frame.addr;
         }
-        self.plan(layout, gather);
     }
 
     /// The position of the innermost `_run_once` in a stack.
@@ -201,7 +208,8 @@ impl LoopReads {
         gather: &mut Gather,
     ) -> Result<(), MemoryError> {
         gather.clear();
-        self.plan(layout, gather);
+        self.plan_turn(layout, gather);
+        self.plan_rest(gather);
         gather.run(memory)
     }
 

@@ -5,7 +5,7 @@ use asyncspy_model::{
     Event, LoopActivity, LoopId, LoopKind, LoopSample, RemoteAddr, StackId, TaskIndex, Turn,
 };
 
-use super::alongside::{DICT_KEYS, Extra, ExtraPlan, task_address};
+use super::alongside::{DICT_KEYS, Extra, ExtraPlan, LoopAlongside, task_address};
 use super::discovery::RunningLoopFound;
 use super::loop_reads::{LoopReads, TurnReading};
 use super::opaque::OpaqueLoop;
@@ -238,19 +238,20 @@ impl LoopSampler {
 
     fn read_stack(&mut self, python: &Python, tasks: &TaskTable) -> Result<(), MemoryError> {
         let (layout, memory) = (&python.layout, &python.memory);
-        let (stack, reads, gather) = (&mut self.stack, &mut self.reads, &mut self.gather);
-        let mut plan = ExtraPlan {
-            python,
-            found: &self.found,
-            tasks,
-            task: self.last_task,
-            current_keys: self.current_keys,
+        let (stack, gather) = (&mut self.stack, &mut self.gather);
+        let mut too = LoopAlongside {
+            plan: ExtraPlan {
+                python,
+                found: &self.found,
+                tasks,
+                task: self.last_task,
+                current_keys: self.current_keys,
+            },
+            reads: &mut self.reads,
+            wanted: &mut self.wanted,
         };
         gather.clear();
-        stack.plan_first(layout, gather);
-        self.wanted = Extra::plan(&plan, gather);
-        reads.plan(layout, gather);
-        stack.plan_second(layout, gather);
+        stack.plan(layout, &mut too, gather);
         gather.run(memory)?;
         if stack.take(layout, gather) {
             return Ok(());
@@ -258,13 +259,9 @@ impl LoopSampler {
         // The task may be another one; the batch has seen which.
         let view = Gathered::new(gather, memory);
         if let Some(task) = task_address(python, &self.found, &view) {
-            plan.task = task;
+            too.plan.task = task;
         }
-        let wanted = &mut self.wanted;
-        stack.follow(memory, layout, gather, ATTEMPTS, &mut |frames, gather| {
-            *wanted = Extra::plan(&plan, gather);
-            reads.plan_for(layout, frames, gather);
-        })
+        stack.follow(memory, layout, gather, ATTEMPTS, &mut too)
     }
 
     /// The turn of a stock loop, and the position of its frame; `None` for other loops.
