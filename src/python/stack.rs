@@ -33,6 +33,7 @@ pub struct StackReader {
     first: Plan,
     second: Plan,
     glance: Plan,
+    glanced: Vec<RemoteAddr>,
     chain: FrameChain,
     previous_chain: Vec<RawFrame>,
     /// Stacks that were proven lately, the last one first: memory is reused, so a thread often
@@ -120,6 +121,7 @@ impl StackReader {
             first: Plan::default(),
             second: Plan::default(),
             glance: Plan::default(),
+            glanced: Vec::new(),
             chain: FrameChain::default(),
             previous_chain: Vec::new(),
             recent: Vec::new(),
@@ -154,14 +156,16 @@ impl StackReader {
 
     /// Adds the innermost frames of the last stack to a batch, down to the one at `depth`.
     pub fn plan_glance(&mut self, layout: &Layout, depth: usize, gather: &mut Gather) {
-        let frames = &self.predicted[..self.predicted.len().min(depth + 1)];
+        self.glanced.clear();
+        let frames = self.chain.frames.iter().take(depth + 1);
+        self.glanced.extend(frames.map(|frame| frame.addr));
         self.glance
             .add_entry(layout, self.thread, self.cframe, gather);
-        self.glance.add_frames(layout, frames, false, gather);
+        self.glance.add_frames(layout, &self.glanced, false, gather);
     }
 
     /// True if that batch shows the thread in the same calls as the last stack, as far as it goes.
-    pub fn stands_as_before(&self, layout: &Layout, depth: usize, gather: &Gather) -> bool {
+    pub fn stands_as_before(&self, layout: &Layout, gather: &Gather) -> bool {
         let entry = self.glance.innermost(layout, gather, self.cframe);
         let is_as_before = |(at, known): (usize, &RawFrame)| {
             let bytes = self.glance.frame(layout, gather, at);
@@ -170,10 +174,8 @@ impl StackReader {
                 same_frame(known, &frame, false)
             })
         };
-        let frames = self.chain.frames.iter().take(depth + 1);
-        self.chain.frames.len() > depth
-            && entry == self.predicted.first().copied()
-            && frames.enumerate().all(is_as_before)
+        let frames = self.chain.frames.iter().take(self.glanced.len());
+        entry == self.glanced.first().copied() && frames.enumerate().all(is_as_before)
     }
 
     /// Takes the stack out of a batch that holds both passes; true if it is proven. Otherwise

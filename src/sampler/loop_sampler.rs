@@ -230,8 +230,7 @@ impl LoopSampler {
         self.stack.plan_glance(layout, at, gather);
         self.reads.plan_locals(layout, gather);
         gather.run(&python.memory)?;
-        let still =
-            self.stack.stands_as_before(layout, at, gather) && self.reads.polls(layout, gather);
+        let still = self.stack.stands_as_before(layout, gather) && self.reads.polls(layout, gather);
         self.idles_at = still.then_some(at);
         Ok(still)
     }
