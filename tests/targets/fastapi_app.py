@@ -62,7 +62,8 @@ async def main(options):
     """Serve on a socket of our own, so that the port is known."""
     import uvicorn
 
-    listener = socket.socket()
+    # With its protocol named, asyncio sends each part of an answer at once.
+    listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", options.port))
     config = uvicorn.Config(app, log_level="warning", access_log=options.access_log)
