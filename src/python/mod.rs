@@ -17,6 +17,7 @@ pub mod locals;
 pub mod object;
 pub mod recording;
 pub mod stack;
+mod stack_reads;
 pub mod thread;
 pub mod thread_names;
 pub mod types;

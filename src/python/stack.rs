@@ -10,15 +10,13 @@
 use asyncspy_model::RemoteAddr;
 
 use super::frame::{FrameChain, MAX_FRAMES, Owner, RawFrame};
-use crate::layout::{FrameEntry, Layout};
-use crate::target::gather::{Gather, Wanted};
-use crate::target::memory::{MemoryError, MemoryView, MemoryViewExt, ProcessMemory};
+use super::stack_reads::{Ahead, Plan, entry};
+use crate::layout::{GeneratorFrame, Layout};
+use crate::target::gather::Gather;
+use crate::target::memory::{MemoryError, ProcessMemory};
 
 /// How many stacks are remembered.
 const MAX_RECENT: usize = 32;
-
-/// Frames this close to each other are read as one range: a KiB costs about as much as a range.
-const NEAR: u64 = 1024;
 
 /// Deepest stack that is proven in one call: two reads of each frame fit the kernel's limit.
 const MAX_PROVEN: usize = 400;
@@ -29,6 +27,8 @@ pub struct StackReader {
     thread: RemoteAddr,
     /// Where the frames were last time, innermost first.
     predicted: Vec<RemoteAddr>,
+    /// The innermost of the frames on the data stack, where there is one.
+    top: Option<RemoteAddr>,
     cframe: RemoteAddr,
     first: Plan,
     second: Plan,
@@ -41,13 +41,6 @@ pub struct StackReader {
     recent: Vec<Vec<RawFrame>>,
     ahead: Ahead,
 }
-
-/// How many frames that have returned are looked over for one that has not; a frame that is not
-/// found costs a read.
-const MOST_MOVED: usize = 64;
-
-/// How many callers of a frame are read along with it.
-const MOST_AHEAD: usize = 64;
 
 /// What is read in one call with a stack.
 pub trait Alongside {
@@ -65,51 +58,6 @@ pub trait Alongside {
 /// The stack and nothing else.
 impl Alongside for () {}
 
-/// The parts of one pass in a batch.
-#[derive(Debug, Default)]
-struct Plan {
-    entry: Option<Wanted>,
-    cframe_entry: Option<Wanted>,
-    /// For each frame the range that holds it, and its offset there.
-    frames: Vec<(usize, usize)>,
-    ranges: Vec<Wanted>,
-    /// Where the ranges begin and end.
-    bounds: Vec<(u64, u64)>,
-}
-
-/// Finds ranges that hold frames, in the order in which they were first met, and for each frame
-/// the range that holds it.
-fn merge_frames(
-    frames: &[RemoteAddr],
-    size: u64,
-    ranges: &mut Vec<(u64, u64)>,
-    held_by: &mut Vec<(usize, usize)>,
-) {
-    ranges.clear();
-    held_by.clear();
-    for frame in frames {
-        let (start, end) = (frame.0, frame.0.saturating_add(size));
-        // Frames of the data stack lie one below the other, those of coroutines anywhere.
-        let recent = ranges.len().saturating_sub(4);
-        let near = ranges[recent..].iter().position(|(low, high)| {
-            start.saturating_add(NEAR) >= *low && end <= high.saturating_add(NEAR)
-        });
-        let at = match near {
-            Some(at) => recent + at,
-            None => {
-                ranges.push((start, end));
-                ranges.len() - 1
-            }
-        };
-        ranges[at].0 = ranges[at].0.min(start);
-        ranges[at].1 = ranges[at].1.max(end);
-        held_by.push((at, 0));
-    }
-    for (frame, (range, offset)) in frames.iter().zip(held_by) {
-        *offset = (frame.0 - ranges[*range].0) as usize;
-    }
-}
-
 impl StackReader {
     /// A reader for the thread with this `PyThreadState`.
     #[must_use]
@@ -117,6 +65,7 @@ impl StackReader {
         Self {
             thread,
             predicted: Vec::new(),
+            top: None,
             cframe: RemoteAddr::NULL,
             first: Plan::default(),
             second: Plan::default(),
@@ -144,13 +93,15 @@ impl StackReader {
     /// Adds both passes over the predicted stack to a batch, and what shall be read with them.
     pub fn plan(&mut self, layout: &Layout, too: &mut dyn Alongside, gather: &mut Gather) {
         let frames = &self.predicted[..self.predicted.len().min(MAX_PROVEN)];
-        self.first.add_frames(layout, frames, true, gather);
+        self.first
+            .add_frames(layout, frames, self.top, true, gather);
         self.first
             .add_entry(layout, self.thread, self.cframe, gather);
         too.between(gather);
         self.second
             .add_entry(layout, self.thread, self.cframe, gather);
-        self.second.add_frames(layout, frames, false, gather);
+        self.second
+            .add_frames(layout, frames, self.top, false, gather);
         too.after(gather);
     }
 
@@ -161,21 +112,20 @@ impl StackReader {
         self.glanced.extend(frames.map(|frame| frame.addr));
         self.glance
             .add_entry(layout, self.thread, self.cframe, gather);
-        self.glance.add_frames(layout, &self.glanced, false, gather);
+        self.glance
+            .add_frames(layout, &self.glanced, None, false, gather);
     }
 
     /// True if that batch shows the thread in the same calls as the last stack, as far as it goes.
     pub fn stands_as_before(&self, layout: &Layout, gather: &Gather) -> bool {
         let entry = self.glance.innermost(layout, gather, self.cframe);
-        let is_as_before = |(at, known): (usize, &RawFrame)| {
-            let bytes = self.glance.frame(layout, gather, at);
-            bytes.is_some_and(|bytes| {
-                let frame = RawFrame::decode(layout, known.addr, bytes);
-                same_frame(known, &frame, false)
-            })
+        let mut hint = 0;
+        let mut is_as_before = |known: &RawFrame| {
+            let frame = self.glance.frame(layout, gather, known.addr, &mut hint);
+            frame.is_some_and(|frame| same_frame(known, &frame, false))
         };
         let frames = self.chain.frames.iter().take(self.glanced.len());
-        entry == self.glanced.first().copied() && frames.enumerate().all(is_as_before)
+        entry == self.glanced.first().copied() && frames.into_iter().all(&mut is_as_before)
     }
 
     /// Takes the stack out of a batch that holds both passes; true if it is proven. Otherwise
@@ -191,35 +141,31 @@ impl StackReader {
             return false;
         };
         // What was called may have returned meanwhile, and what has returned may have been called
-        // again: the frames that were there both times stood alone at one of the two moments.
-        let position = |entry| match self.predicted.iter().position(|addr| *addr == entry) {
-            None if entry.is_null() => Some(self.predicted.len()),
-            position => position,
-        };
-        let (Some(one), Some(two)) = (position(before), position(after)) else {
-            return false;
-        };
-        let innermost = one.max(two);
-        for (at, addr) in self.predicted.iter().enumerate().skip(innermost) {
-            let read = |plan: &Plan| {
-                Some(RawFrame::decode(
-                    layout,
-                    *addr,
-                    plan.frame(layout, gather, at)?,
-                ))
-            };
-            let (Some(one), Some(two)) = (read(&self.first), read(&self.second)) else {
-                return false;
-            };
-            let next = self.predicted.get(at + 1).copied();
-            let linked = two.previous == next.unwrap_or(RemoteAddr::NULL);
-            if !linked || !same_frame(&one, &two, at == innermost) {
-                return false;
-            }
-            self.chain.frames.push(two);
+        // again: frames that were the same both times, and whose innermost was the thread's
+        // innermost one time, stood alone at that time.
+        let (first, second) = (&self.first, &self.second);
+        let frames = &mut self.chain.frames;
+        self.chain.proven = prove(layout, gather, after, second, first, frames)
+            || (before != after && prove(layout, gather, before, first, second, frames));
+        if self.chain.proven {
+            self.expect_again(layout);
         }
-        self.chain.proven = ends_at_thread(&self.chain.frames);
         self.chain.proven
+    }
+
+    /// Predicts the stack that was just proven, and what it had called when it was deeper.
+    fn expect_again(&mut self, layout: &Layout) {
+        let frames = &self.chain.frames;
+        let known = self.predicted.iter().rev();
+        let is_known = frames.len() <= self.predicted.len()
+            && known
+                .zip(frames.iter().rev())
+                .all(|(known, frame)| *known == frame.addr);
+        if !is_known {
+            self.predicted.clear();
+            self.predicted.extend(frames.iter().map(|frame| frame.addr));
+        }
+        self.top = top_of(layout, frames);
     }
 
     /// Finds the stack of a thread that does not stand where it was predicted, and proves it;
@@ -286,6 +232,7 @@ impl StackReader {
             .extend(standing.iter().map(|frame| frame.addr));
         self.previous_chain.clear();
         self.previous_chain.extend_from_slice(standing);
+        self.top = top_of(layout, standing);
         self.recent.insert(0, frames);
         true
     }
@@ -322,15 +269,13 @@ impl StackReader {
         };
         let mut walked = std::mem::take(&mut self.previous_chain);
         walked.clear();
-        let mut seen = Cursor::default();
-        self.ahead.frames.clear();
+        let mut hint = 0;
+        self.ahead.clear();
         // What is torn may lead in circles: a frame met again at the next power of two ends it.
         let mut landmark = at;
         while !at.is_null() && at.0.is_multiple_of(8) && walked.len() < MAX_FRAMES {
-            let predicted = seen.find(&self.predicted, at);
-            let bytes = predicted.and_then(|nth| self.second.frame(layout, gather, nth));
-            let frame = match bytes {
-                Some(bytes) => RawFrame::decode(layout, at, bytes),
+            let frame = match self.second.frame(layout, gather, at, &mut hint) {
+                Some(frame) => frame,
                 None => match self.ahead.read(memory, layout, at, &self.recent)? {
                     Some(frame) => frame,
                     None => break,
@@ -347,158 +292,48 @@ impl StackReader {
         }
         self.predicted.clear();
         self.predicted.extend(walked.iter().map(|frame| frame.addr));
+        self.top = top_of(layout, &walked);
         self.previous_chain = walked;
         Ok(())
     }
 }
 
-/// A place in a list of frames that are met in its order, but for a few that were called or have
-/// returned.
-#[derive(Debug, Default)]
-struct Cursor(usize);
-
-impl Cursor {
-    fn find(&mut self, frames: &[RemoteAddr], addr: RemoteAddr) -> Option<usize> {
-        let near = frames.iter().skip(self.0).take(MOST_MOVED);
-        let at = self.0 + near.copied().position(|frame| frame == addr)?;
-        self.0 = at + 1;
-        Some(at)
-    }
-}
-
-/// Frames read along with one that was needed: those that called it when it was met last.
-#[derive(Debug, Default)]
-struct Ahead {
-    frames: Vec<RemoteAddr>,
-    cursor: Cursor,
-    plan: Plan,
-    gather: Gather,
-}
-
-impl Ahead {
-    /// A frame; `None` if it cannot be read.
-    fn read(
-        &mut self,
-        memory: &dyn ProcessMemory,
-        layout: &Layout,
-        addr: RemoteAddr,
-        recent: &[Vec<RawFrame>],
-    ) -> Result<Option<RawFrame>, MemoryError> {
-        let decode = |bytes: &[u8]| RawFrame::decode(layout, addr, bytes);
-        let found = self.cursor.find(&self.frames, addr);
-        let found = found.and_then(|nth| self.plan.frame(layout, &self.gather, nth));
-        if let Some(frame) = found.map(decode) {
-            return Ok(Some(frame));
-        }
-        let callers = recent.iter().find_map(|frames| {
-            let at = frames.iter().position(|frame| frame.addr == addr)?;
-            frames.get(at + 1..)
-        });
-        let callers = callers.unwrap_or_default().iter().take(MOST_AHEAD);
-        self.frames.clear();
-        self.frames.push(addr);
-        self.frames.extend(callers.map(|frame| frame.addr));
-        self.cursor = Cursor(1);
-        self.gather.clear();
-        self.plan
-            .add_frames(layout, &self.frames, false, &mut self.gather);
-        self.gather.run(memory)?;
-        Ok(self.plan.frame(layout, &self.gather, 0).map(decode))
-    }
-}
-
-impl Plan {
-    fn add_entry(
-        &mut self,
-        layout: &Layout,
-        thread: RemoteAddr,
-        cframe: RemoteAddr,
-        gather: &mut Gather,
-    ) {
-        self.cframe_entry = None;
-        self.entry = Some(match layout.thread.frame {
-            FrameEntry::Direct(offset) => gather.want(thread.offset(offset), 8),
-            FrameEntry::CFrame { offset, current } => {
-                if !cframe.is_null() {
-                    self.cframe_entry = Some(gather.want(cframe.offset(current), 8));
-                }
-                gather.want(thread.offset(offset), 8)
-            }
-        });
-    }
-
-    /// Adds frames, given from the innermost on; `inwards` reads them in the other order.
-    fn add_frames(
-        &mut self,
-        layout: &Layout,
-        frames: &[RemoteAddr],
-        inwards: bool,
-        gather: &mut Gather,
-    ) {
-        let size = layout.frame.size;
-        merge_frames(frames, size, &mut self.bounds, &mut self.frames);
-        self.ranges.clear();
-        let mut want = |(start, end): &(u64, u64)| {
-            let wanted = gather.want(RemoteAddr(*start), (end - start) as usize);
-            self.ranges.push(wanted);
-        };
-        if inwards {
-            self.bounds.iter().rev().for_each(&mut want);
-            self.ranges.reverse();
-        } else {
-            self.bounds.iter().for_each(&mut want);
-        }
-    }
-
-    /// The bytes of a frame; `None` if it could not be read.
-    fn frame<'g>(&self, layout: &Layout, gather: &'g Gather, at: usize) -> Option<&'g [u8]> {
-        let (range, offset) = *self.frames.get(at)?;
-        gather.part(*self.ranges.get(range)?, offset, layout.frame.size as usize)
-    }
-
-    /// The innermost frame, as this pass saw it; `None` when it is not where it was.
-    fn innermost(
-        &self,
-        layout: &Layout,
-        gather: &Gather,
-        cframe: RemoteAddr,
-    ) -> Option<RemoteAddr> {
-        let entry = gather.fields(self.entry?)?.ptr(0);
-        match layout.thread.frame {
-            FrameEntry::Direct(_) => Some(entry),
-            FrameEntry::CFrame { .. } if entry.is_null() => Some(entry),
-            FrameEntry::CFrame { .. } => {
-                let inside = gather.fields(self.cframe_entry?)?.ptr(0);
-                (entry == cframe).then_some(inside)
-            }
-        }
-    }
-}
-
-/// The thread's C frame, where there is one, and its innermost frame.
-fn entry(
-    view: &dyn MemoryView,
+/// Collects the frames from `entry` outwards, as `pass` has read them, and tells whether they end
+/// at the thread and `other` has read the same.
+fn prove(
     layout: &Layout,
-    thread: RemoteAddr,
-) -> Result<(RemoteAddr, RemoteAddr), MemoryError> {
-    let or_null = |read: Result<RemoteAddr, MemoryError>| match read {
-        Err(error) if error.is_final() => Err(error),
-        other => Ok(other.unwrap_or(RemoteAddr::NULL)),
-    };
-    match layout.thread.frame {
-        FrameEntry::Direct(offset) => {
-            let frame = or_null(view.read_ptr(thread.offset(offset)))?;
-            Ok((RemoteAddr::NULL, frame))
+    gather: &Gather,
+    entry: RemoteAddr,
+    pass: &Plan,
+    other: &Plan,
+    frames: &mut Vec<RawFrame>,
+) -> bool {
+    frames.clear();
+    let mut hints = (0, 0);
+    let mut at = entry;
+    while !at.is_null() {
+        let one = pass.frame(layout, gather, at, &mut hints.0);
+        let two = other.frame(layout, gather, at, &mut hints.1);
+        let (Some(one), Some(two)) = (one, two) else {
+            return false;
+        };
+        // What is torn may lead in circles.
+        if frames.len() > 2 * MAX_PROVEN || !same_frame(&one, &two, at == entry) {
+            return false;
         }
-        FrameEntry::CFrame { offset, current } => {
-            let cframe = or_null(view.read_ptr(thread.offset(offset)))?;
-            if cframe.is_null() {
-                return Ok((cframe, cframe));
-            }
-            let frame = or_null(view.read_ptr(cframe.offset(current)))?;
-            Ok((cframe, frame))
-        }
+        at = one.previous;
+        frames.push(one);
     }
+    ends_at_thread(frames)
+}
+
+/// The innermost frame on the data stack, in versions that have one.
+fn top_of(layout: &Layout, frames: &[RawFrame]) -> Option<RemoteAddr> {
+    if matches!(layout.generator.frame, GeneratorFrame::Pointer(_)) {
+        return None;
+    }
+    let top = frames.iter().find(|frame| frame.owner == Owner::Thread)?;
+    Some(top.addr)
 }
 
 /// The innermost frame's position moves with each instruction, the others' only when what they
