@@ -10,7 +10,7 @@
 use asyncspy_model::RemoteAddr;
 
 use super::frame::{FrameChain, MAX_FRAMES, Owner, RawFrame};
-use super::stack_reads::{Ahead, Plan, entry};
+use super::stack_reads::{Ahead, Haunts, Plan, Ranges, entry};
 use crate::layout::{GeneratorFrame, Layout};
 use crate::target::gather::Gather;
 use crate::target::memory::{MemoryError, ProcessMemory};
@@ -30,11 +30,16 @@ pub struct StackReader {
     /// The innermost of the frames on the data stack, where there is one.
     top: Option<RemoteAddr>,
     cframe: RemoteAddr,
+    ranges: Ranges,
     first: Plan,
     second: Plan,
     glance: Plan,
-    glanced: Vec<RemoteAddr>,
+    /// How many frames the last glance was at.
+    glanced: usize,
     chain: FrameChain,
+    /// What the passes of the last batch agree on, if they do not agree on the whole stack.
+    common: Vec<RawFrame>,
+    haunts: Haunts,
     previous_chain: Vec<RawFrame>,
     /// Stacks that were proven lately, the last one first: memory is reused, so a thread often
     /// stands again where it stood before.
@@ -67,11 +72,14 @@ impl StackReader {
             predicted: Vec::new(),
             top: None,
             cframe: RemoteAddr::NULL,
+            ranges: Ranges::default(),
             first: Plan::default(),
             second: Plan::default(),
             glance: Plan::default(),
-            glanced: Vec::new(),
+            glanced: 0,
             chain: FrameChain::default(),
+            common: Vec::new(),
+            haunts: Haunts::default(),
             previous_chain: Vec::new(),
             recent: Vec::new(),
             ahead: Ahead::default(),
@@ -92,62 +100,82 @@ impl StackReader {
 
     /// Adds both passes over the predicted stack to a batch, and what shall be read with them.
     pub fn plan(&mut self, layout: &Layout, too: &mut dyn Alongside, gather: &mut Gather) {
-        let frames = &self.predicted[..self.predicted.len().min(MAX_PROVEN)];
-        self.first
-            .add_frames(layout, frames, self.top, true, gather);
+        let frames = self.predicted.iter().take(MAX_PROVEN).copied();
+        self.ranges.take_frames(layout, frames, self.top);
+        self.add_passes(layout, too, gather);
+    }
+
+    /// The same for wherever frames were met lately: where a thread that moves fast may stand by
+    /// the time that this is read.
+    fn plan_haunts(&mut self, layout: &Layout, too: &mut dyn Alongside, gather: &mut Gather) {
+        self.ranges.take_haunts(layout, &mut self.haunts, self.top);
+        self.add_passes(layout, too, gather);
+    }
+
+    fn add_passes(&mut self, layout: &Layout, too: &mut dyn Alongside, gather: &mut Gather) {
+        self.first.add_ranges(&self.ranges, true, gather);
         self.first
             .add_entry(layout, self.thread, self.cframe, gather);
         too.between(gather);
         self.second
             .add_entry(layout, self.thread, self.cframe, gather);
-        self.second
-            .add_frames(layout, frames, self.top, false, gather);
+        self.second.add_ranges(&self.ranges, false, gather);
         too.after(gather);
     }
 
     /// Adds the innermost frames of the last stack to a batch, down to the one at `depth`.
     pub fn plan_glance(&mut self, layout: &Layout, depth: usize, gather: &mut Gather) {
-        self.glanced.clear();
         let frames = self.chain.frames.iter().take(depth + 1);
-        self.glanced.extend(frames.map(|frame| frame.addr));
+        self.glanced = frames.len();
+        self.ranges
+            .take_frames(layout, frames.map(|frame| frame.addr), None);
         self.glance
             .add_entry(layout, self.thread, self.cframe, gather);
-        self.glance
-            .add_frames(layout, &self.glanced, None, false, gather);
+        self.glance.add_ranges(&self.ranges, false, gather);
     }
 
     /// True if that batch shows the thread in the same calls as the last stack, as far as it goes.
     pub fn stands_as_before(&self, layout: &Layout, gather: &Gather) -> bool {
-        let entry = self.glance.innermost(layout, gather, self.cframe);
+        let entry = self
+            .glance
+            .innermost(layout, gather)
+            .map(|(_, entry)| entry);
         let mut hint = 0;
         let mut is_as_before = |known: &RawFrame| {
             let frame = self.glance.frame(layout, gather, known.addr, &mut hint);
             frame.is_some_and(|frame| same_frame(known, &frame, false))
         };
-        let frames = self.chain.frames.iter().take(self.glanced.len());
-        entry == self.glanced.first().copied() && frames.into_iter().all(&mut is_as_before)
+        let mut frames = self.chain.frames.iter().take(self.glanced);
+        entry == self.chain.frames.first().map(|frame| frame.addr) && frames.all(&mut is_as_before)
     }
 
     /// Takes the stack out of a batch that holds both passes; true if it is proven. Otherwise
     /// [`follow`](Self::follow) finds what has moved.
     pub fn take(&mut self, layout: &Layout, gather: &Gather) -> bool {
-        self.chain.proven = false;
-        self.chain.frames.clear();
-        let entries = (
-            self.first.innermost(layout, gather, self.cframe),
-            self.second.innermost(layout, gather, self.cframe),
-        );
-        let (Some(before), Some(after)) = entries else {
-            return false;
-        };
         // What was called may have returned meanwhile, and what has returned may have been called
         // again: frames that were the same both times, and whose innermost was the thread's
         // innermost one time, stood alone at that time.
-        let (first, second) = (&self.first, &self.second);
-        let frames = &mut self.chain.frames;
-        self.chain.proven = prove(layout, gather, after, second, first, frames)
-            || (before != after && prove(layout, gather, before, first, second, frames));
-        if self.chain.proven {
+        let (one, two) = (&mut self.common, &mut self.chain.frames);
+        let before = self.first.chase(layout, gather, one);
+        let after = self.second.chase(layout, gather, two);
+        let cframe = if agrees(after, two, &self.first, layout, gather) {
+            after
+        } else if agrees(before, one, &self.second, layout, gather) {
+            std::mem::swap(one, two);
+            before
+        } else {
+            let both = before.is_some() && after.is_some();
+            let common = if both {
+                common_outer(one, two)
+            } else {
+                Vec::new()
+            };
+            self.common = common;
+            None
+        };
+        self.chain.proven = cframe.is_some();
+        if let Some(cframe) = cframe {
+            self.cframe = cframe;
             self.expect_again(layout);
         }
         self.chain.proven
@@ -186,19 +214,23 @@ impl StackReader {
         let mut stable: Vec<RawFrame> = Vec::new();
         let mut before: Vec<RawFrame> = Vec::new();
         for attempt in 0..attempts {
-            if attempt > 0 || !self.guess(layout, gather) {
+            if attempt > 0 || self.haunts.is_empty() {
                 self.walk(memory, layout, gather)?;
             }
             gather.clear();
             too.expect(&self.previous_chain);
-            self.plan(layout, too, gather);
+            self.plan_haunts(layout, too, gather);
             gather.run(memory)?;
+            self.haunts.forget_unread(&self.second, gather);
             let walked = std::mem::take(&mut self.previous_chain);
             if self.predicted.len() <= MAX_PROVEN && self.take(layout, gather) {
                 self.previous_chain = walked;
+                self.haunts.note(&self.chain.frames);
+                self.haunts.note_entry(self.cframe);
                 self.remember();
                 return Ok(());
             }
+            stable = longest(stable, std::mem::take(&mut self.common));
             stable = longest(stable, common_outer(&walked, &before));
             before.clone_from(&walked);
             self.previous_chain = walked;
@@ -210,31 +242,6 @@ impl StackReader {
         self.chain.frames = stable;
         self.chain.proven = false;
         Ok(())
-    }
-
-    /// Predicts a stack that was proven lately with the same innermost frame, or what stood below
-    /// that frame when it had called others; false if there is none, or the last batch does not
-    /// say where the thread stands.
-    fn guess(&mut self, layout: &Layout, gather: &Gather) -> bool {
-        let Some(entry) = self.second.innermost(layout, gather, self.cframe) else {
-            return false;
-        };
-        let depth = |frames: &Vec<RawFrame>| frames.iter().position(|frame| frame.addr == entry);
-        let known = self.recent.iter().enumerate();
-        let known = known.filter_map(|(at, frames)| Some((depth(frames)?, at)));
-        let Some((depth, at)) = known.min() else {
-            return false;
-        };
-        let frames = self.recent.remove(at);
-        let standing = &frames[depth..];
-        self.predicted.clear();
-        self.predicted
-            .extend(standing.iter().map(|frame| frame.addr));
-        self.previous_chain.clear();
-        self.previous_chain.extend_from_slice(standing);
-        self.top = top_of(layout, standing);
-        self.recent.insert(0, frames);
-        true
     }
 
     fn remember(&mut self) {
@@ -258,15 +265,14 @@ impl StackReader {
         gather: &Gather,
     ) -> Result<(), MemoryError> {
         let view = memory.as_view();
-        // The last batch has seen the entry a moment ago.
-        let mut at = match self.second.innermost(layout, gather, self.cframe) {
-            Some(innermost) => innermost,
-            None => {
-                let (cframe, innermost) = entry(view, layout, self.thread)?;
-                self.cframe = cframe;
-                innermost
-            }
+        // The last batch has seen the entry a moment ago, or else is too old to follow.
+        let seen = self.second.innermost(layout, gather);
+        let is_recent = seen.is_some();
+        let (cframe, mut at) = match seen {
+            Some(seen) => seen,
+            None => entry(view, layout, self.thread)?,
         };
+        self.cframe = cframe;
         let mut walked = std::mem::take(&mut self.previous_chain);
         walked.clear();
         let mut hint = 0;
@@ -274,7 +280,8 @@ impl StackReader {
         // What is torn may lead in circles: a frame met again at the next power of two ends it.
         let mut landmark = at;
         while !at.is_null() && at.0.is_multiple_of(8) && walked.len() < MAX_FRAMES {
-            let frame = match self.second.frame(layout, gather, at, &mut hint) {
+            let known = || self.second.frame(layout, gather, at, &mut hint);
+            let frame = match is_recent.then(known).flatten() {
                 Some(frame) => frame,
                 None => match self.ahead.read(memory, layout, at, &self.recent)? {
                     Some(frame) => frame,
@@ -293,38 +300,53 @@ impl StackReader {
         self.predicted.clear();
         self.predicted.extend(walked.iter().map(|frame| frame.addr));
         self.top = top_of(layout, &walked);
+        self.haunts.note(&walked);
+        self.haunts.note_entry(cframe);
         self.previous_chain = walked;
         Ok(())
     }
 }
 
-/// Collects the frames from `entry` outwards, as `pass` has read them, and tells whether they end
-/// at the thread and `other` has read the same.
-fn prove(
+impl Plan {
+    /// Collects the frames from the innermost outwards, as this pass has read them. Returns the
+    /// C frame, or null where there is none; `None` if not all of them were read.
+    fn chase(
+        &self,
+        layout: &Layout,
+        gather: &Gather,
+        frames: &mut Vec<RawFrame>,
+    ) -> Option<RemoteAddr> {
+        frames.clear();
+        let (cframe, mut at) = self.innermost(layout, gather)?;
+        let mut hint = 0;
+        while !at.is_null() {
+            // What is torn may lead in circles.
+            if frames.len() > 2 * MAX_PROVEN {
+                return None;
+            }
+            let frame = self.frame(layout, gather, at, &mut hint)?;
+            at = frame.previous;
+            frames.push(frame);
+        }
+        ends_at_thread(frames).then_some(cframe)
+    }
+}
+
+/// True if a stack was read in whole, and another pass has read the same frames.
+fn agrees(
+    whole: Option<RemoteAddr>,
+    frames: &[RawFrame],
+    other: &Plan,
     layout: &Layout,
     gather: &Gather,
-    entry: RemoteAddr,
-    pass: &Plan,
-    other: &Plan,
-    frames: &mut Vec<RawFrame>,
 ) -> bool {
-    frames.clear();
-    let mut hints = (0, 0);
-    let mut at = entry;
-    while !at.is_null() {
-        let one = pass.frame(layout, gather, at, &mut hints.0);
-        let two = other.frame(layout, gather, at, &mut hints.1);
-        let (Some(one), Some(two)) = (one, two) else {
-            return false;
-        };
-        // What is torn may lead in circles.
-        if frames.len() > 2 * MAX_PROVEN || !same_frame(&one, &two, at == entry) {
-            return false;
-        }
-        at = one.previous;
-        frames.push(one);
-    }
-    ends_at_thread(frames)
+    let mut hint = 0;
+    let mut frames = frames.iter().enumerate();
+    whole.is_some()
+        && frames.all(|(nth, frame)| {
+            let again = other.frame(layout, gather, frame.addr, &mut hint);
+            again.is_some_and(|again| same_frame(frame, &again, nth == 0))
+        })
 }
 
 /// The innermost frame on the data stack, in versions that have one.

@@ -5,7 +5,7 @@ use asyncspy_model::RemoteAddr;
 use super::frame::RawFrame;
 use crate::layout::{FrameEntry, Layout};
 use crate::target::gather::{Gather, Wanted};
-use crate::target::memory::{MemoryError, MemoryView, MemoryViewExt, ProcessMemory};
+use crate::target::memory::{Fields, MemoryError, MemoryView, MemoryViewExt, ProcessMemory};
 use crate::target::page_reads::PAGE;
 
 /// Frames this close to each other are read as one range: a KiB costs about as much as a range.
@@ -14,6 +14,9 @@ const NEAR: u64 = 1024;
 /// How much of the data stack is read beyond the innermost frame.
 const CALLED: u64 = 1024;
 
+/// How many haunts are known, besides those of the last stack.
+const MOST_HAUNTS: usize = 96;
+
 /// How many callers of a frame are read along with it.
 const MOST_AHEAD: usize = 64;
 
@@ -21,39 +24,139 @@ const MOST_AHEAD: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     entry: Option<Wanted>,
+    /// The C frame that is expected, and what it says.
+    cframe: RemoteAddr,
     cframe_entry: Option<Wanted>,
     ranges: Vec<Wanted>,
     /// Where the ranges begin and end.
     bounds: Vec<(u64, u64)>,
 }
 
-/// Finds ranges that hold frames, in the order in which they were first met. The one that holds
-/// `top`, the innermost frame of the data stack, goes on a little: whatever that frame calls lies
-/// there.
-fn merge_frames(
-    frames: &[RemoteAddr],
-    size: u64,
-    top: Option<RemoteAddr>,
-    ranges: &mut Vec<(u64, u64)>,
-) {
-    ranges.clear();
-    for frame in frames {
-        let (start, end) = (frame.0, frame.0.saturating_add(size));
-        // Frames of the data stack lie one below the other, those of coroutines anywhere.
-        let recent = ranges.len().saturating_sub(4);
-        let near = ranges[recent..].iter_mut().find(|(low, high)| {
-            start.saturating_add(NEAR) >= *low && end <= high.saturating_add(NEAR)
-        });
-        match near {
-            Some(range) => *range = (range.0.min(start), range.1.max(end)),
-            None => ranges.push((start, end)),
+/// Ranges of memory that hold frames, those of the innermost frames first.
+#[derive(Debug, Default)]
+pub(super) struct Ranges {
+    bounds: Vec<(u64, u64)>,
+    /// How far from the outermost frame each range goes.
+    heights: Vec<usize>,
+}
+
+impl Ranges {
+    /// Takes frames, given from the innermost on. The range that holds `top`, the innermost frame
+    /// of the data stack, goes on a little: whatever that frame calls lies there.
+    pub fn take_frames(
+        &mut self,
+        layout: &Layout,
+        frames: impl Iterator<Item = RemoteAddr>,
+        top: Option<RemoteAddr>,
+    ) {
+        self.bounds.clear();
+        for frame in frames {
+            let (start, end) = (frame.0, frame.0.saturating_add(layout.frame.size));
+            // Frames of the data stack lie one below the other, those of coroutines anywhere.
+            let recent = self.bounds.len().saturating_sub(4);
+            let near = self.bounds[recent..].iter_mut().find(|(low, high)| {
+                start.saturating_add(NEAR) >= *low && end <= high.saturating_add(NEAR)
+            });
+            match near {
+                Some(range) => *range = (range.0.min(start), range.1.max(end)),
+                None => self.bounds.push((start, end)),
+            }
+        }
+        self.extend(top);
+    }
+
+    /// Takes the haunts of frames, all of them.
+    pub fn take_haunts(&mut self, layout: &Layout, haunts: &mut Haunts, top: Option<RemoteAddr>) {
+        self.bounds.clear();
+        self.heights.clear();
+        haunts.known.sort_unstable_by_key(|haunt| haunt.addr);
+        for haunt in &haunts.known {
+            let (start, end) = (haunt.addr.0, haunt.addr.0.saturating_add(layout.frame.size));
+            match (self.bounds.last_mut(), self.heights.last_mut()) {
+                (Some((_, high)), Some(height)) if start <= high.saturating_add(NEAR) => {
+                    *high = end.max(*high);
+                    *height = haunt.height.max(*height);
+                }
+                _ => {
+                    self.bounds.push((start, end));
+                    self.heights.push(haunt.height);
+                }
+            }
+        }
+        self.extend(top);
+        let mut order: Vec<_> = self.heights.drain(..).zip(self.bounds.drain(..)).collect();
+        order.sort_unstable_by_key(|(height, _)| std::cmp::Reverse(*height));
+        self.bounds
+            .extend(order.into_iter().map(|(_, bounds)| bounds));
+    }
+
+    fn extend(&mut self, top: Option<RemoteAddr>) {
+        let holds_top =
+            |(low, high): &&mut (u64, u64)| top.is_some_and(|top| (*low..*high).contains(&top.0));
+        if let Some((_, end)) = self.bounds.iter_mut().find(holds_top) {
+            // No further than what is certainly mapped.
+            *end = end.saturating_add(CALLED).min(end.next_multiple_of(PAGE));
         }
     }
-    let holds_top =
-        |(low, high): &&mut (u64, u64)| top.is_some_and(|top| (*low..*high).contains(&top.0));
-    if let Some((_, end)) = ranges.iter_mut().find(holds_top) {
-        // No further than what is certainly mapped.
-        *end = end.saturating_add(CALLED).min(end.next_multiple_of(PAGE));
+}
+
+/// Where frames of a thread were met lately. Memory is used again, so frames come back to where
+/// others were.
+#[derive(Debug, Default)]
+pub(super) struct Haunts {
+    known: Vec<Haunt>,
+    now: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Haunt {
+    addr: RemoteAddr,
+    /// How far from the outermost frame.
+    height: usize,
+    seen: u64,
+}
+
+impl Haunts {
+    /// True if none are known.
+    pub const fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Takes notice of a stack, innermost frame first.
+    pub fn note(&mut self, frames: &[RawFrame]) {
+        self.now += 1;
+        for (nth, frame) in frames.iter().enumerate() {
+            self.note_one(frame.addr, frames.len() - nth);
+        }
+        if self.known.len() > MOST_HAUNTS + frames.len().min(MOST_HAUNTS) {
+            self.known
+                .sort_unstable_by_key(|haunt| std::cmp::Reverse(haunt.seen));
+            self.known.truncate(MOST_HAUNTS);
+        }
+    }
+
+    /// Takes notice of what leads to the innermost frame.
+    pub fn note_entry(&mut self, cframe: RemoteAddr) {
+        if !cframe.is_null() {
+            self.note_one(cframe, usize::MAX);
+        }
+    }
+
+    /// Forgets those of a pass that could not be read: their memory is gone.
+    pub fn forget_unread(&mut self, pass: &Plan, gather: &Gather) {
+        let ranges = pass.ranges.iter().zip(&pass.bounds);
+        for (_, (low, high)) in ranges.filter(|(wanted, _)| gather.fields(**wanted).is_none()) {
+            self.known
+                .retain(|haunt| !(*low..*high).contains(&haunt.addr.0));
+        }
+    }
+
+    fn note_one(&mut self, addr: RemoteAddr, height: usize) {
+        let seen = self.now;
+        match self.known.iter_mut().find(|haunt| haunt.addr == addr) {
+            Some(known) => *known = Haunt { addr, height, seen },
+            None => self.known.push(Haunt { addr, height, seen }),
+        }
     }
 }
 
@@ -61,6 +164,7 @@ fn merge_frames(
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     frames: Vec<RemoteAddr>,
+    ranges: Ranges,
     plan: Plan,
     gather: Gather,
 }
@@ -93,8 +197,9 @@ impl Ahead {
         self.frames.push(addr);
         self.frames.extend(callers.map(|frame| frame.addr));
         self.gather.clear();
-        self.plan
-            .add_frames(layout, &self.frames, None, false, &mut self.gather);
+        let frames = self.frames.iter().copied();
+        self.ranges.take_frames(layout, frames, None);
+        self.plan.add_ranges(&self.ranges, false, &mut self.gather);
         self.gather.run(memory)?;
         Ok(self.plan.frame(layout, &self.gather, addr, &mut 0))
     }
@@ -109,7 +214,7 @@ impl Plan {
         cframe: RemoteAddr,
         gather: &mut Gather,
     ) {
-        self.cframe_entry = None;
+        (self.cframe, self.cframe_entry) = (cframe, None);
         self.entry = Some(match layout.thread.frame {
             FrameEntry::Direct(offset) => gather.want(thread.offset(offset), 8),
             FrameEntry::CFrame { offset, current } => {
@@ -121,16 +226,9 @@ impl Plan {
         });
     }
 
-    /// Adds frames, given from the innermost on; `inwards` reads them in the other order.
-    pub fn add_frames(
-        &mut self,
-        layout: &Layout,
-        frames: &[RemoteAddr],
-        top: Option<RemoteAddr>,
-        inwards: bool,
-        gather: &mut Gather,
-    ) {
-        merge_frames(frames, layout.frame.size, top, &mut self.bounds);
+    /// Adds ranges; `inwards` reads those of the outermost frames first.
+    pub fn add_ranges(&mut self, ranges: &Ranges, inwards: bool, gather: &mut Gather) {
+        self.bounds.clone_from(&ranges.bounds);
         self.ranges.clear();
         let mut want = |(start, end): &(u64, u64)| {
             let wanted = gather.want(RemoteAddr(*start), (end - start) as usize);
@@ -153,7 +251,19 @@ impl Plan {
         addr: RemoteAddr,
         hint: &mut usize,
     ) -> Option<RawFrame> {
-        let (size, count) = (layout.frame.size, self.bounds.len());
+        let size = layout.frame.size;
+        let bytes = self.bytes(gather, addr, size, hint)?;
+        Some(RawFrame::decode(layout, addr, bytes))
+    }
+
+    fn bytes<'g>(
+        &self,
+        gather: &'g Gather,
+        addr: RemoteAddr,
+        size: u64,
+        hint: &mut usize,
+    ) -> Option<&'g [u8]> {
+        let count = self.bounds.len();
         let mut near = (0..count).map(|nth| (*hint + nth) % count);
         let at = near.find(|at| {
             let (low, high) = self.bounds[*at];
@@ -161,26 +271,24 @@ impl Plan {
         })?;
         *hint = at;
         let offset = (addr.0 - self.bounds[at].0) as usize;
-        let bytes = gather.part(*self.ranges.get(at)?, offset, size as usize)?;
-        Some(RawFrame::decode(layout, addr, bytes))
+        gather.part(*self.ranges.get(at)?, offset, size as usize)
     }
 
-    /// The innermost frame, as this pass saw it; `None` when it is not where it was.
-    pub fn innermost(
-        &self,
-        layout: &Layout,
-        gather: &Gather,
-        cframe: RemoteAddr,
-    ) -> Option<RemoteAddr> {
+    /// The C frame, where there is one, and the innermost frame, as this pass saw them; `None`
+    /// when they are where nothing was read.
+    pub fn innermost(&self, layout: &Layout, gather: &Gather) -> Option<(RemoteAddr, RemoteAddr)> {
         let entry = gather.fields(self.entry?)?.ptr(0);
-        match layout.thread.frame {
-            FrameEntry::Direct(_) => Some(entry),
-            FrameEntry::CFrame { .. } if entry.is_null() => Some(entry),
-            FrameEntry::CFrame { .. } => {
-                let inside = gather.fields(self.cframe_entry?)?.ptr(0);
-                (entry == cframe).then_some(inside)
-            }
+        let FrameEntry::CFrame { current, .. } = layout.thread.frame else {
+            return Some((RemoteAddr::NULL, entry));
+        };
+        if entry.is_null() {
+            return Some((entry, entry));
         }
+        let inside = match self.cframe_entry {
+            Some(wanted) if entry == self.cframe => gather.fields(wanted)?,
+            _ => Fields(self.bytes(gather, entry.offset(current), 8, &mut 0)?),
+        };
+        Some((entry, inside.ptr(0)))
     }
 }
 
