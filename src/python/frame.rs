@@ -40,6 +40,13 @@ pub enum Owner {
 }
 
 impl RawFrame {
+    /// True for a frame of a generator that executes: one that is suspended has no caller
+    /// (`_PyInterpreterFrame.previous`; `f_back` before 3.11).
+    #[must_use]
+    pub const fn is_executing_generator(&self) -> bool {
+        matches!(self.owner, Owner::Generator(_)) && !self.previous.is_null()
+    }
+
     /// Understands the first [`FrameLayout::size`](crate::layout::FrameLayout) bytes of a frame.
     #[must_use]
     pub fn decode(layout: &Layout, addr: RemoteAddr, bytes: &[u8]) -> Self {

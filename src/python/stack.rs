@@ -52,6 +52,11 @@ pub trait Alongside {
     /// Takes notice of the frames that are expected there, innermost first.
     fn expect(&mut self, _frames: &[RawFrame]) {}
 
+    /// A frame that is on the stack as long as there is anything of interest on it.
+    fn anchor(&self) -> Option<RemoteAddr> {
+        None
+    }
+
     /// Adds ranges that are read between the two passes: what they show was so while the stack
     /// stood. Few of them, since the stack moves on meanwhile.
     fn between(&mut self, _gather: &mut Gather) {}
@@ -158,9 +163,9 @@ impl StackReader {
         let (one, two) = (&mut self.common, &mut self.chain.frames);
         let before = self.first.chase(layout, gather, one);
         let after = self.second.chase(layout, gather, two);
-        let cframe = if agrees(after, two, &self.first, layout, gather) {
+        let cframe = if after.is_some() && agrees(two, &self.first, layout, gather) {
             after
-        } else if agrees(before, one, &self.second, layout, gather) {
+        } else if before.is_some() && agrees(one, &self.second, layout, gather) {
             std::mem::swap(one, two);
             before
         } else {
@@ -214,7 +219,8 @@ impl StackReader {
         let mut stable: Vec<RawFrame> = Vec::new();
         let mut before: Vec<RawFrame> = Vec::new();
         for attempt in 0..attempts {
-            if attempt > 0 || self.haunts.is_empty() {
+            // New places are looked for only every other time: most are known.
+            if attempt % 2 == 1 || self.haunts.is_empty() {
                 self.walk(memory, layout, gather)?;
             }
             gather.clear();
@@ -239,9 +245,36 @@ impl StackReader {
                 break;
             }
         }
-        self.chain.frames = stable;
+        let executing = self.executing(layout, too.anchor(), gather);
+        self.chain.frames = longest(stable, executing);
         self.chain.proven = false;
         Ok(())
+    }
+
+    /// The frames from the innermost generator outwards that executes, or else from the anchor,
+    /// as both passes of the last batch agree; none if they do not. Only while a generator
+    /// executes is its frame linked to a caller, so it is on the stack, whatever it calls
+    /// meanwhile.
+    fn executing(
+        &mut self,
+        layout: &Layout,
+        anchor: Option<RemoteAddr>,
+        gather: &Gather,
+    ) -> Vec<RawFrame> {
+        let mut frames = Vec::new();
+        for addr in self.haunts.generators() {
+            let outwards = self.second.chase_from(layout, gather, addr, &mut frames);
+            let executes = frames.first().is_some_and(RawFrame::is_executing_generator);
+            if executes && outwards && agrees(&frames, &self.first, layout, gather) {
+                return frames;
+            }
+        }
+        let anchored = anchor
+            .is_some_and(|anchor| self.second.chase_from(layout, gather, anchor, &mut frames));
+        if anchored && agrees(&frames, &self.first, layout, gather) {
+            return frames;
+        }
+        Vec::new()
     }
 
     fn remember(&mut self) {
@@ -317,36 +350,42 @@ impl Plan {
         frames: &mut Vec<RawFrame>,
     ) -> Option<RemoteAddr> {
         frames.clear();
-        let (cframe, mut at) = self.innermost(layout, gather)?;
+        let (cframe, innermost) = self.innermost(layout, gather)?;
+        let whole = self.chase_from(layout, gather, innermost, frames);
+        whole.then_some(cframe)
+    }
+
+    /// Collects the frames from this one outwards; true if all of them were read.
+    fn chase_from(
+        &self,
+        layout: &Layout,
+        gather: &Gather,
+        innermost: RemoteAddr,
+        frames: &mut Vec<RawFrame>,
+    ) -> bool {
+        frames.clear();
+        let mut at = innermost;
         let mut hint = 0;
-        while !at.is_null() {
-            // What is torn may lead in circles.
-            if frames.len() > 2 * MAX_PROVEN {
-                return None;
-            }
-            let frame = self.frame(layout, gather, at, &mut hint)?;
+        // What is torn may lead in circles.
+        while !at.is_null() && frames.len() <= 2 * MAX_PROVEN {
+            let Some(frame) = self.frame(layout, gather, at, &mut hint) else {
+                return false;
+            };
             at = frame.previous;
             frames.push(frame);
         }
-        ends_at_thread(frames).then_some(cframe)
+        at.is_null() && ends_at_thread(frames)
     }
 }
 
-/// True if a stack was read in whole, and another pass has read the same frames.
-fn agrees(
-    whole: Option<RemoteAddr>,
-    frames: &[RawFrame],
-    other: &Plan,
-    layout: &Layout,
-    gather: &Gather,
-) -> bool {
+/// True if another pass has read the same frames.
+fn agrees(frames: &[RawFrame], other: &Plan, layout: &Layout, gather: &Gather) -> bool {
     let mut hint = 0;
     let mut frames = frames.iter().enumerate();
-    whole.is_some()
-        && frames.all(|(nth, frame)| {
-            let again = other.frame(layout, gather, frame.addr, &mut hint);
-            again.is_some_and(|again| same_frame(frame, &again, nth == 0))
-        })
+    frames.all(|(nth, frame)| {
+        let again = other.frame(layout, gather, frame.addr, &mut hint);
+        again.is_some_and(|again| same_frame(frame, &again, nth == 0))
+    })
 }
 
 /// The innermost frame on the data stack, in versions that have one.

@@ -2,7 +2,7 @@
 
 use asyncspy_model::RemoteAddr;
 
-use super::frame::RawFrame;
+use super::frame::{Owner, RawFrame};
 use crate::layout::{FrameEntry, Layout};
 use crate::target::gather::{Gather, Wanted};
 use crate::target::memory::{Fields, MemoryError, MemoryView, MemoryViewExt, ProcessMemory};
@@ -113,6 +113,8 @@ struct Haunt {
     addr: RemoteAddr,
     /// How far from the outermost frame.
     height: usize,
+    /// True if it was a coroutine's or generator's.
+    is_generator: bool,
     seen: u64,
 }
 
@@ -126,7 +128,8 @@ impl Haunts {
     pub fn note(&mut self, frames: &[RawFrame]) {
         self.now += 1;
         for (nth, frame) in frames.iter().enumerate() {
-            self.note_one(frame.addr, frames.len() - nth);
+            let is_generator = matches!(frame.owner, Owner::Generator(_));
+            self.note_one(frame.addr, frames.len() - nth, is_generator);
         }
         if self.known.len() > MOST_HAUNTS + frames.len().min(MOST_HAUNTS) {
             self.known
@@ -138,7 +141,7 @@ impl Haunts {
     /// Takes notice of what leads to the innermost frame.
     pub fn note_entry(&mut self, cframe: RemoteAddr) {
         if !cframe.is_null() {
-            self.note_one(cframe, usize::MAX);
+            self.note_one(cframe, usize::MAX, false);
         }
     }
 
@@ -151,11 +154,24 @@ impl Haunts {
         }
     }
 
-    fn note_one(&mut self, addr: RemoteAddr, height: usize) {
-        let seen = self.now;
+    /// Where generators were, those that were innermost first.
+    pub fn generators(&mut self) -> impl Iterator<Item = RemoteAddr> {
+        self.known
+            .sort_unstable_by_key(|haunt| std::cmp::Reverse(haunt.height));
+        let generators = self.known.iter().filter(|haunt| haunt.is_generator);
+        generators.map(|haunt| haunt.addr)
+    }
+
+    fn note_one(&mut self, addr: RemoteAddr, height: usize, is_generator: bool) {
+        let now = Haunt {
+            addr,
+            height,
+            is_generator,
+            seen: self.now,
+        };
         match self.known.iter_mut().find(|haunt| haunt.addr == addr) {
-            Some(known) => *known = Haunt { addr, height, seen },
-            None => self.known.push(Haunt { addr, height, seen }),
+            Some(known) => *known = now,
+            None => self.known.push(now),
         }
     }
 }

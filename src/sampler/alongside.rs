@@ -50,6 +50,10 @@ impl Alongside for LoopAlongside<'_> {
         self.reads.expect(frames);
     }
 
+    fn anchor(&self) -> Option<RemoteAddr> {
+        self.reads.frame()
+    }
+
     fn between(&mut self, gather: &mut Gather) {
         *self.wanted = Extra::plan_turn(&self.plan, gather);
         self.reads.plan_turn(&self.plan.python.layout, gather);

@@ -130,6 +130,12 @@ impl LoopReads {
         read.is_some() && polled_at.is_null()
     }
 
+    /// The loop's frame, if it was met.
+    #[must_use]
+    pub fn frame(&self) -> Option<RemoteAddr> {
+        Some(self.frame).filter(|frame| !frame.is_null())
+    }
+
     /// Takes notice of a stack that was just walked: its `_run_once` may be elsewhere.
     pub fn expect(&mut self, frames: &[RawFrame]) {
         if let Some(code) = &self.code

@@ -23,7 +23,7 @@ use crate::target::gather::{Gather, Gathered};
 use crate::target::memory::{MemoryError, MemoryViewExt};
 
 /// How often a stack that moves is tried within one tick.
-const ATTEMPTS: usize = 8;
+const ATTEMPTS: usize = 4;
 
 /// The queues of a loop change slowly compared with ticks: how often they are looked at.
 const LOAD_EVERY_NS: u64 = 50_000_000;
