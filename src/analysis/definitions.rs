@@ -6,18 +6,18 @@ use asyncspy_model::sample::Session;
 use asyncspy_model::{StackFrame, StackId, TaskDefinition, TaskIndex};
 use rustc_hash::FxHashMap;
 
-/// How many stacks are kept; a deep one takes 4 KB. The sampler remembers 16 384 and defines anew
+/// How many stacks are kept; a deep one takes 4 KB. The sampler remembers 4 096 and defines anew
 /// what it has forgotten, so at least as many must stay.
 const STACKS: Bound = Bound {
-    at_most: 1 << 15,
-    after_forgetting: 1 << 14,
+    at_most: 5 << 10,
+    after_forgetting: 4 << 10,
 };
 /// How many tasks are kept. A service that makes a task for each request defines a new one at
 /// nearly every sample, so a week would define tens of millions. The sampler remembers 16 384
 /// and defines anew what it has forgotten, so at least as many must stay.
 const TASKS: Bound = Bound {
-    at_most: 1 << 15,
-    after_forgetting: 1 << 14,
+    at_most: 20 << 10,
+    after_forgetting: 16 << 10,
 };
 
 /// How many entries a table has at most, and how many are left when it was full.

@@ -11,9 +11,9 @@ use super::tree::{Label, LabelNumber, NodeId, Tree};
 
 /// How many paths are remembered to spare the walk from the root, at some 25 bytes each; forgotten
 /// all at once.
-const MAX_CACHED: usize = 200_000;
+const MAX_CACHED: usize = 50_000;
 /// How many stacks are remembered as labels of the tree; forgotten all at once.
-const MAX_STACKS: usize = 32_768;
+const MAX_STACKS: usize = 8192;
 
 /// Stands above the proven part of a stack whose inner part could not be read.
 const TORN: &str = "(torn)";
