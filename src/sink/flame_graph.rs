@@ -46,6 +46,7 @@ fn write_empty(out: &mut dyn io::Write, profile: &Profile) -> io::Result<()> {
             14,
         ),
     ];
+    writeln!(out, r#"<?xml version="1.0" standalone="no"?>"#)?;
     writeln!(
         out,
         r#"<svg version="1.1" width="1200" height="110" xmlns="http://www.w3.org/2000/svg">"#
