@@ -26,7 +26,7 @@ use crate::target::process::{monotonic_now_ns, unix_now_ns};
 use crate::target::threads::{ThreadIds, state_and_name};
 
 /// How often tasks that moved between the reads of tasks and of stacks are looked at again.
-const SETTLE_ATTEMPTS: usize = 8;
+const SETTLE_ATTEMPTS: usize = 32;
 
 /// What a snapshot shall hold besides tasks and loops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

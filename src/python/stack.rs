@@ -18,6 +18,9 @@ use crate::target::memory::{MemoryError, ProcessMemory};
 /// How many stacks are remembered.
 const MAX_RECENT: usize = 32;
 
+/// Up to this attempt, every other one reads wherever frames were met lately.
+const SWEEPS: usize = 8;
+
 /// Deepest stack that is proven in one call: two reads of each frame fit the kernel's limit.
 const MAX_PROVEN: usize = 400;
 
@@ -219,13 +222,19 @@ impl StackReader {
         let mut stable: Vec<RawFrame> = Vec::new();
         let mut before: Vec<RawFrame> = Vec::new();
         for attempt in 0..attempts {
-            // New places are looked for only every other time: most are known.
-            if attempt % 2 == 1 || self.haunts.is_empty() {
+            // Either the frames are where others were lately, or they are found and read at once,
+            // which succeeds in the end where a thread is ever elsewhere.
+            let sweeps = attempt % 2 == 0 && attempt < SWEEPS && !self.haunts.is_empty();
+            if !sweeps {
                 self.walk(memory, layout, gather)?;
             }
             gather.clear();
             too.expect(&self.previous_chain);
-            self.plan_haunts(layout, too, gather);
+            if sweeps {
+                self.plan_haunts(layout, too, gather);
+            } else {
+                self.plan(layout, too, gather);
+            }
             gather.run(memory)?;
             self.haunts.forget_unread(&self.second, gather);
             let walked = std::mem::take(&mut self.previous_chain);
