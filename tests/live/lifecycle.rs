@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use asyncspy::aio::snapshot::{Snapshooter, SnapshotOptions};
 use asyncspy::python::Python;
 use asyncspy::target::MemoryError;
-use asyncspy_model::TaskState;
+use asyncspy_model::{TaskState, ThreadInfo};
 use asyncspy_test_support::compare::assert_equal;
 use asyncspy_test_support::{Interpreter, Outcome, Target};
 use libtest_mimic::Trial;
@@ -83,8 +83,9 @@ fn forked(interpreter: &Interpreter) -> Outcome {
         .threads
         .iter()
         .find(|thread| thread.tid == target.pid);
-    let innermost = main.and_then(|thread| thread.stack.first());
-    if innermost.is_none_or(|location| &*location.function != "hold") {
+    // It holds on; at first it starts the thread that takes commands.
+    let holds = |thread: &ThreadInfo| thread.stack.iter().any(|place| &*place.function == "hold");
+    if !main.is_some_and(holds) {
         return Err(format!("the thread that forked: {main:#?}").into());
     }
     Ok(())
