@@ -28,12 +28,8 @@ const SNAPSHOTS: usize = 40;
 /// Snapshots of the stopped process to compare with.
 const STOPPED_READS: usize = 5;
 
-/// Share of the snapshots that may call themselves incomplete.
-const FLAGGED: f64 = 0.01;
-
-/// A short series cannot tell that share from a somewhat greater one: so many standard deviations
-/// are no evidence against it.
-const DEVIATIONS: f64 = 3.0;
+/// Share of the snapshots that may call themselves incomplete, in hundredths.
+const FLAGGED_PERCENT: usize = 1;
 
 /// What `churn.py` says that must always be there.
 #[derive(Deserialize)]
@@ -182,10 +178,9 @@ impl Series {
         if let Some(first) = self.short.first() {
             return Err(format!("{} snapshots silently short: {first}", self.short.len()).into());
         }
-        #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
-        let (wanted, flagged) = (wanted as f64, self.flagged as f64);
-        let expected = wanted * FLAGGED;
-        if flagged > DEVIATIONS.mul_add(expected.sqrt(), expected).ceil() {
+        // A hundredth of a short series is less than one snapshot.
+        let allowed = (wanted * FLAGGED_PERCENT / 100).max(1);
+        if self.flagged > allowed {
             return Err(format!("{} of {wanted} flagged: {:?}", self.flagged, self.faults).into());
         }
         // A live read takes longer than a moment, so it may see tasks of several moments; but it
