@@ -7,11 +7,11 @@ use asyncspy_model::{RemoteAddr, TaskId};
 use rustc_hash::FxHashSet;
 
 use super::Caches;
-use super::task::{TaskFields, TaskRecord};
+use super::task::{TaskFields, TaskRecord, type_piece};
 use super::wait_kind::is_asyncio_file;
 use crate::layout::AwaitedByLayout;
 use crate::python::code::CodeInfo;
-use crate::python::frame::{RawFrame, read_local};
+use crate::python::frame::{RawFrame, local_range, read_local};
 use crate::python::object::Objects;
 use crate::python::types::TypeKind;
 use crate::target::memory::{MemoryError, MemoryViewExt};
@@ -21,6 +21,10 @@ const MAX_NESTING: usize = 64;
 
 /// Most futures that are followed for one task.
 const MAX_FUTURES: usize = 1 << 20;
+
+/// `im_self` of a method, `m_self` of a builtin (Include/cpython/classobject.h,
+/// Include/cpython/methodobject.h).
+const METHOD_SELF: u64 = 24;
 
 /// Tasks that the target records as awaiting this one (`fut_awaited_by`, 3.14 and later).
 ///
@@ -40,6 +44,7 @@ pub fn recorded_awaiters(
         if !seen.insert(awaiter) || seen.len() > MAX_FUTURES {
             continue;
         }
+        pieces.push(type_piece(awaiter));
         match caches.types.of_object(objects, awaiter)?.kind {
             TypeKind::Task => tasks.push(TaskId(awaiter)),
             TypeKind::Future => {
@@ -148,6 +153,7 @@ pub fn as_completed_queue(
     objects: Objects<'_>,
     caches: &mut Caches,
     (record, frames): (&TaskRecord, &[RawFrame]),
+    pieces: &mut Vec<(RemoteAddr, u64)>,
 ) -> Result<Option<RemoteAddr>, MemoryError> {
     let mut frames = record.chain.iter().zip(frames);
     let Some((_, frame)) = frames.find(|(location, _)| {
@@ -156,10 +162,12 @@ pub fn as_completed_queue(
         return Ok(None);
     };
     let mut search = Search::new(objects, caches);
-    match search.local(frame, "self")? {
-        Some(iterator) => objects.attribute(iterator, "_done"),
+    let queue = match search.local(frame, "self")? {
+        Some(iterator) => search.attribute(iterator, "_done"),
         None => search.local(frame, "done"),
-    }
+    };
+    pieces.append(&mut search.pieces);
+    queue
 }
 
 /// The queues into which the completion of a C task puts, by its callbacks.
@@ -178,12 +186,11 @@ pub fn completion_queues(
         return Ok(queues);
     }
     for callback in callbacks(objects, task, pieces)? {
-        if search.caches.types.kind_of(objects, callback)? == TypeKind::Method {
-            // From 3.13 on a method of the iterator: `im_self`.
-            let owner = objects.view.read_ptr(callback.offset(24))?;
-            let class = search.caches.types.of_object(objects, owner)?;
-            if &*class.name == "_AsCompletedIterator" {
-                queues.extend(objects.attribute(owner, "_done")?);
+        if search.kind_of(callback)? == TypeKind::Method {
+            // From 3.13 on a method of the iterator.
+            let owner = search.read_ptr(callback.offset(METHOD_SELF))?;
+            if search.class_of(owner)? == "_AsCompletedIterator" {
+                queues.extend(search.attribute(owner, "_done")?);
             }
         } else if let Some(code) = search.function_code(callback)?
             && &*code.name == "_on_completion"
@@ -191,6 +198,7 @@ pub fn completion_queues(
             queues.extend(search.closure_value(callback, &code, "done")?);
         }
     }
+    pieces.append(&mut search.pieces);
     Ok(queues)
 }
 
@@ -209,16 +217,18 @@ pub fn group_parents(
     if record.kind != TypeKind::Task {
         return Ok(parents);
     }
+    let mut search = Search::new(objects, caches);
     for callback in callbacks(objects, record.fields.addr, pieces)? {
-        if caches.types.kind_of(objects, callback)? != TypeKind::Method {
+        if search.kind_of(callback)? != TypeKind::Method {
             continue;
         }
-        let owner = objects.view.read_ptr(callback.offset(24))?;
-        if &*caches.types.of_object(objects, owner)?.name == "TaskGroup" {
-            let parent = objects.attribute(owner, "_parent_task")?;
+        let owner = search.read_ptr(callback.offset(METHOD_SELF))?;
+        if search.class_of(owner)? == "TaskGroup" {
+            let parent = search.attribute(owner, "_parent_task")?;
             parents.extend(parent.map(TaskId));
         }
     }
+    pieces.append(&mut search.pieces);
     Ok(parents)
 }
 
@@ -267,6 +277,34 @@ impl<'a, 'c> Search<'a, 'c> {
         }
     }
 
+    /// The kind of an object, which decides what is done with it.
+    fn kind_of(&mut self, addr: RemoteAddr) -> Result<TypeKind, MemoryError> {
+        self.pieces.push(type_piece(addr));
+        self.caches.types.kind_of(self.objects, addr)
+    }
+
+    /// The name of an object's class, whose kind was looked at before.
+    fn class_of(&mut self, addr: RemoteAddr) -> Result<&str, MemoryError> {
+        let info = self.caches.types.of_object(self.objects, addr)?;
+        Ok(&info.name)
+    }
+
+    /// A pointer that decides what is found.
+    fn read_ptr(&mut self, addr: RemoteAddr) -> Result<RemoteAddr, MemoryError> {
+        self.pieces.push((addr, 8));
+        self.objects.view.read_ptr(addr)
+    }
+
+    /// An attribute that decides what is found.
+    fn attribute(
+        &mut self,
+        object: RemoteAddr,
+        name: &str,
+    ) -> Result<Option<RemoteAddr>, MemoryError> {
+        self.pieces.extend(self.objects.attribute_range(object)?);
+        self.objects.attribute(object, name)
+    }
+
     /// The tasks behind a future: itself, gather's children, what a shield protects.
     fn resolve(&mut self, future: RemoteAddr) -> Result<(), MemoryError> {
         let mut pending = vec![(future, 0)];
@@ -274,12 +312,10 @@ impl<'a, 'c> Search<'a, 'c> {
             if depth > MAX_NESTING || self.seen.len() > MAX_FUTURES || !self.seen.insert(at) {
                 continue;
             }
-            let info = self.caches.types.of_object(self.objects, at)?;
-            let (kind, class) = (info.kind, info.name.clone());
-            match kind {
+            match self.kind_of(at)? {
                 TypeKind::Task => self.tasks.push(TaskId(at)),
-                _ if &*class == "_GatheringFuture" => {
-                    if let Some(children) = self.objects.attribute(at, "_children")? {
+                _ if self.class_of(at)? == "_GatheringFuture" => {
+                    if let Some(children) = self.attribute(at, "_children")? {
                         let children = list_items(self.objects, children, &mut self.pieces)?;
                         pending.extend(children.into_iter().map(|child| (child, depth + 1)));
                     }
@@ -299,9 +335,9 @@ impl<'a, 'c> Search<'a, 'c> {
 
     /// Notes the task that a callback wakes, or returns the future that it completes.
     fn after_callback(&mut self, callback: RemoteAddr) -> Result<Option<RemoteAddr>, MemoryError> {
-        let owner = match self.caches.types.kind_of(self.objects, callback)? {
-            // `m_self` of the builtin `task_wakeup`, `im_self` of a method.
-            TypeKind::Builtin | TypeKind::Method => callback.offset(24),
+        let owner = match self.kind_of(callback)? {
+            // The builtin is `task_wakeup`.
+            TypeKind::Builtin | TypeKind::Method => callback.offset(METHOD_SELF),
             TypeKind::TaskMethod => callback.offset(16),
             TypeKind::Function => {
                 let Some(code) = self.function_code(callback)? else {
@@ -316,12 +352,11 @@ impl<'a, 'c> Search<'a, 'c> {
             }
             _ => return Ok(None),
         };
-        let owner = self.objects.view.read_ptr(owner)?;
-        let info = self.caches.types.of_object(self.objects, owner)?;
-        if info.kind == TypeKind::Task {
+        let owner = self.read_ptr(owner)?;
+        if self.kind_of(owner)? == TypeKind::Task {
             self.tasks.push(TaskId(owner));
-        } else if &*info.name == "TaskGroup" {
-            let parent = self.objects.attribute(owner, "_parent_task")?;
+        } else if self.class_of(owner)? == "TaskGroup" {
+            let parent = self.attribute(owner, "_parent_task")?;
             self.tasks.extend(parent.map(TaskId));
         }
         Ok(None)
@@ -330,6 +365,9 @@ impl<'a, 'c> Search<'a, 'c> {
     /// What a future made by `shield` protects: its callback `_outer_done_callback` closes over
     /// `inner`.
     fn shielded(&mut self, outer: RemoteAddr) -> Result<Option<RemoteAddr>, MemoryError> {
+        let layout = &self.objects.layout.task;
+        self.pieces.push((outer.offset(layout.callback0), 8));
+        self.pieces.push((outer.offset(layout.callbacks), 8));
         for callback in callbacks(self.objects, outer, &mut self.pieces)? {
             if let Some(code) = self.function_code(callback)?
                 && &*code.name == "_outer_done_callback"
@@ -362,7 +400,7 @@ impl<'a, 'c> Search<'a, 'c> {
             }
             "TaskGroup.__aexit__" | "TaskGroup._aexit" => {
                 if let Some(group) = self.local(frame, "self")?
-                    && let Some(tasks) = self.objects.attribute(group, "_tasks")?
+                    && let Some(tasks) = self.attribute(group, "_tasks")?
                 {
                     let tasks = set_items(self.objects, tasks, &mut self.pieces)?;
                     self.resolve_all(tasks)?;
@@ -380,7 +418,7 @@ impl<'a, 'c> Search<'a, 'c> {
     }
 
     fn resolve_future(&mut self, future: RemoteAddr) -> Result<(), MemoryError> {
-        match self.caches.types.kind_of(self.objects, future)? {
+        match self.kind_of(future)? {
             TypeKind::Task | TypeKind::Future | TypeKind::Other => self.resolve(future),
             _ => Ok(()),
         }
@@ -392,6 +430,8 @@ impl<'a, 'c> Search<'a, 'c> {
         let Some(slot) = code.local_slot(name) else {
             return Ok(None);
         };
+        let range = local_range(self.objects.layout, frame.addr, slot);
+        self.pieces.push(range);
         let value = read_local(self.objects, frame.addr, slot)?;
         self.out_of_cell(value)
     }
@@ -400,8 +440,8 @@ impl<'a, 'c> Search<'a, 'c> {
         if value.is_null() {
             return Ok(None);
         }
-        if self.caches.types.kind_of(self.objects, value)? == TypeKind::Cell {
-            let inside = self.objects.view.read_ptr(value.offset(16))?;
+        if self.kind_of(value)? == TypeKind::Cell {
+            let inside = self.read_ptr(value.offset(16))?;
             return Ok((!inside.is_null()).then_some(inside));
         }
         Ok(Some(value))
@@ -411,11 +451,10 @@ impl<'a, 'c> Search<'a, 'c> {
         &mut self,
         callback: RemoteAddr,
     ) -> Result<Option<std::sync::Arc<CodeInfo>>, MemoryError> {
-        if self.caches.types.kind_of(self.objects, callback)? != TypeKind::Function {
+        if self.kind_of(callback)? != TypeKind::Function {
             return Ok(None);
         }
-        let code = callback.offset(self.objects.layout.function.code);
-        let code = self.objects.view.read_ptr(code)?;
+        let code = self.read_ptr(callback.offset(self.objects.layout.function.code))?;
         self.caches.codes.get(self.objects, code).map(Some)
     }
 
@@ -427,8 +466,7 @@ impl<'a, 'c> Search<'a, 'c> {
         code: &CodeInfo,
         name: &str,
     ) -> Result<Option<RemoteAddr>, MemoryError> {
-        let closure = function.offset(self.objects.layout.function.closure);
-        let closure = self.objects.view.read_ptr(closure)?;
+        let closure = self.read_ptr(function.offset(self.objects.layout.function.closure))?;
         if closure.is_null() {
             return Ok(None);
         }

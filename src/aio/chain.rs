@@ -10,7 +10,7 @@ use super::Caches;
 use crate::layout::{AwaitRule, GeneratorFrame, GeneratorStates, StackTop, StatePlace};
 use crate::python::code::CodeInfo;
 use crate::python::frame::{RawFrame, untag};
-use crate::python::object::Objects;
+use crate::python::object::{OB_TYPE, Objects};
 use crate::python::types::TypeKind;
 use crate::target::memory::{Fields, MemoryError, MemoryViewExt};
 
@@ -86,7 +86,7 @@ pub fn read_link(
             frame: None,
             qualname: RemoteAddr::NULL,
             next: objects.view.read_ptr(addr.offset(16))?,
-            pieces: [(addr.offset(8), 16), NO_PIECE, NO_PIECE],
+            pieces: [(addr.offset(OB_TYPE), 16), NO_PIECE, NO_PIECE],
         })),
         _ => Ok(None),
     }
@@ -102,12 +102,13 @@ fn read_generator(objects: Objects<'_>, addr: RemoteAddr) -> Result<Link, Memory
                 .get_mut(..size as usize)
                 .ok_or(MemoryError::implausible(addr, "a generator's layout"))?;
             objects.view.read(addr, place)?;
-            (addr.offset(offset), (addr.offset(16), size - 16))
+            (addr.offset(offset), (addr.offset(OB_TYPE), size - OB_TYPE))
         }
         GeneratorFrame::Pointer(offset) => {
             let size = layout.generator.qualname + 8;
             objects.view.read(addr, &mut bytes[..size as usize])?;
-            (Fields(&bytes).ptr(offset), (addr.offset(16), size - 16))
+            let piece = (addr.offset(OB_TYPE), size - OB_TYPE);
+            (Fields(&bytes).ptr(offset), piece)
         }
     };
     let mut link = Link {

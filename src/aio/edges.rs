@@ -97,7 +97,7 @@ pub fn edges_of(
     }
     Ok(TaskEdges {
         pairs,
-        gets_from: as_completed_queue(objects, caches, (record, frames))?,
+        gets_from: as_completed_queue(objects, caches, (record, frames), pieces)?,
         puts_into: completion_queues(objects, caches, id.0, pieces)?,
     })
 }

@@ -15,7 +15,7 @@ use super::edges::{TaskEdges, edges_of};
 use super::wait_kind::waits_on;
 use crate::layout::Layout;
 use crate::python::frame::RawFrame;
-use crate::python::object::Objects;
+use crate::python::object::{OB_TYPE, Objects};
 use crate::python::types::TypeKind;
 use crate::target::image::PageImage;
 use crate::target::memory::{Fields, MemoryError, MemoryViewExt, ProcessMemory};
@@ -143,7 +143,7 @@ impl TaskFields {
             awaited_by: layout.awaited_by.map_or((RemoteAddr::NULL, false), |by| {
                 (fields.ptr(by.awaited_by), fields.u8(by.is_set) != 0)
             }),
-            piece: (addr.offset(8), end - 8),
+            piece: (addr.offset(OB_TYPE), end - OB_TYPE),
         })
     }
 
@@ -344,19 +344,27 @@ fn read_leaf(
     }
     let info = caches.types.of_object(objects, future)?;
     let (kind, class) = (info.kind, info.name.clone());
+    pieces.push(type_piece(future));
     let done = match kind {
         TypeKind::Task | TypeKind::Future => {
             let layout = &objects.layout.task;
-            pieces.push((future.offset(8), 8));
             pieces.push((future.offset(layout.state), 4));
             objects.view.read_u32(future.offset(layout.state))? != PENDING.cast_unsigned()
         }
-        _ => match objects.attribute(future, "_state") {
-            Ok(Some(state)) => !objects.str_equals(state, "PENDING")?,
-            _ => false,
-        },
+        _ => {
+            pieces.extend(objects.attribute_range(future).ok().flatten());
+            match objects.attribute(future, "_state") {
+                Ok(Some(state)) => !objects.str_equals(state, "PENDING")?,
+                _ => false,
+            }
+        }
     };
     Ok(Some(Leaf { class, kind, done }))
+}
+
+/// What tells that another object may lie at this address by now.
+pub const fn type_piece(addr: RemoteAddr) -> (RemoteAddr, u64) {
+    (addr.offset(OB_TYPE), 8)
 }
 
 /// A chain as it is followed, outermost first.
@@ -382,6 +390,7 @@ impl ChainWalk {
         let mut at = coro;
         while !at.is_null() && walk.frames.len() < MAX_CHAIN && visited.insert(at) {
             let Some(link) = read_link(objects, caches, at)? else {
+                pieces.push(type_piece(at));
                 break;
             };
             pieces.extend(link.pieces.iter().filter(|(_, len)| *len > 0));

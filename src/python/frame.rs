@@ -134,13 +134,19 @@ pub fn read_local(
     frame: RemoteAddr,
     slot: u64,
 ) -> Result<RemoteAddr, MemoryError> {
-    let addr = frame.offset(objects.layout.frame.localsplus + 8 * slot);
+    let (addr, _) = local_range(objects.layout, frame, slot);
     let value = objects.view.read_ptr(addr)?;
     Ok(if objects.layout.frame.tagged {
         untag_local(value)
     } else {
         value
     })
+}
+
+/// Where a local variable's slot is: address, length.
+#[must_use]
+pub const fn local_range(layout: &Layout, frame: RemoteAddr, slot: u64) -> (RemoteAddr, u64) {
+    (frame.offset(layout.frame.localsplus + 8 * slot), 8)
 }
 
 /// A tagged slot is null when nothing but the tag is left; a tagged small int is no pointer and

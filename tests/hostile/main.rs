@@ -6,4 +6,5 @@
 
 mod bounds;
 mod memory;
+mod moments;
 mod snapshots;

@@ -17,7 +17,7 @@ use crate::memory::{Change, Endless, HostileMemory, recording, telling_words};
 /// Longest text of a snapshot, in bytes: names are cut at 65536 characters.
 const LONGEST_TEXT: usize = 4 * 65536;
 
-const MINORS: std::ops::RangeInclusive<u8> = 8..=15;
+pub const MINORS: std::ops::RangeInclusive<u8> = 8..=15;
 
 /// A snapshot of an interpreter whose memory turns hostile once it was attached to; `None` when
 /// nothing of it can be read.
@@ -181,7 +181,7 @@ fn of(memory: &RecordedMemory) -> HostileMemory {
 }
 
 /// What a complete snapshot promises: every task, with its chain; every thread.
-fn facts(snapshot: &Snapshot) -> BTreeSet<String> {
+pub fn facts(snapshot: &Snapshot) -> BTreeSet<String> {
     let tasks = snapshot.tasks.iter().map(|task| {
         let (name, stack) = (&task.name, &task.coroutine_stack);
         let lines: Vec<u32> = stack.iter().map(|place| place.line).collect();

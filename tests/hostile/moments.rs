@@ -1,0 +1,163 @@
+//! Memory that was another a moment ago: what was read at two moments is never taken for one.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use asyncspy::aio::snapshot::{Snapshooter, SnapshotOptions};
+use asyncspy::python::Python;
+use asyncspy::python::recording::Recording;
+use asyncspy::target::recorded::RecordedMemory;
+use asyncspy::target::{MemoryError, MemoryView, Piece, ProcessMemory};
+use asyncspy_model::{RemoteAddr, Snapshot};
+use asyncspy_test_support::Outcome;
+
+use crate::memory::{recording, telling_words};
+use crate::snapshots::{MINORS, facts};
+
+/// Classes of what tasks and their chains consist of.
+const CLASSES: [&str; 8] = [
+    "coroutine",
+    "generator",
+    "async_generator",
+    "async_generator_asend",
+    "_asyncio.FutureIter",
+    "_asyncio.Future",
+    "_asyncio.Task",
+    "_GatheringFuture",
+];
+
+/// A class that none of these has to do with.
+const OTHER_CLASS: &str = "str";
+
+/// Recorded memory in which one word was another when it was read for the first time.
+struct Belated {
+    recorded: RecordedMemory,
+    word: RemoteAddr,
+    was: u64,
+    is_over: AtomicBool,
+}
+
+impl Belated {
+    fn alter(&self, base: u64, buf: &mut [u8]) {
+        let offset = self.word.0.wrapping_sub(base) as usize;
+        let Some(place) = buf.get_mut(offset..).and_then(|rest| rest.get_mut(..8)) else {
+            return;
+        };
+        if !self.is_over.swap(true, Ordering::Relaxed) {
+            place.copy_from_slice(&self.was.to_le_bytes());
+        }
+    }
+}
+
+impl MemoryView for Belated {
+    fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
+        self.recorded.read(addr, buf)?;
+        self.alter(addr.0, buf);
+        Ok(())
+    }
+}
+
+impl ProcessMemory for Belated {
+    fn gather(&self, pieces: &[Piece], buf: &mut [u8]) -> Result<usize, MemoryError> {
+        let count = self.recorded.gather(pieces, buf)?;
+        let mut rest = &mut buf[..count];
+        for piece in pieces {
+            let (part, behind) = rest.split_at_mut(piece.len.min(rest.len()));
+            self.alter(piece.base as u64, part);
+            rest = behind;
+        }
+        Ok(count)
+    }
+
+    fn as_view(&self) -> &dyn MemoryView {
+        self
+    }
+}
+
+fn word_at(memory: &RecordedMemory, addr: u64) -> Option<u64> {
+    let mut word = [0; 8];
+    memory.read(RemoteAddr(addr), &mut word).ok()?;
+    Some(u64::from_le_bytes(word))
+}
+
+/// The classes that occur in a recording, by their names' addresses.
+struct Classes<'a> {
+    memory: &'a RecordedMemory,
+    name: u64,
+    known: HashMap<u64, Option<String>>,
+}
+
+impl Classes<'_> {
+    /// The name of the class at an address, if there is one that could be a class's.
+    fn name_of(&mut self, class: u64) -> Option<String> {
+        let (memory, name) = (self.memory, self.name);
+        let read = || {
+            let text = word_at(memory, class.wrapping_add(name))?;
+            let mut bytes = [0; 24];
+            memory.read(RemoteAddr(text), &mut bytes).ok()?;
+            let end = bytes.iter().position(|byte| *byte == 0)?;
+            String::from_utf8(bytes[..end].to_vec()).ok()
+        };
+        self.known.entry(class).or_insert_with(read).clone()
+    }
+}
+
+fn take(
+    recording: &Recording,
+    memory: impl ProcessMemory + Send + Sync + 'static,
+) -> Outcome<Snapshot> {
+    let attached = Box::new(recording.memory.clone());
+    let mut python = Python::open(recording.facts.clone(), attached, recording.anchors)?;
+    python.memory = Box::new(memory);
+    Ok(Snapshooter::for_one().take(&python, SnapshotOptions::default())?)
+}
+
+/// Where an object has just come to lie in the place of another, all is read again.
+#[test]
+fn an_object_that_has_just_become_another_is_read_again() -> Outcome {
+    let mut tried = 0;
+    for minor in MINORS {
+        let recording = recording(minor)?;
+        let memory = &recording.memory;
+        let whole = take(&recording, memory.clone())?;
+        let attached = Box::new(memory.clone());
+        let python = Python::open(recording.facts.clone(), attached, recording.anchors)?;
+        let mut classes = Classes {
+            memory,
+            name: python.layout.type_.name,
+            known: HashMap::new(),
+        };
+        let mut places = Vec::new();
+        let mut other = None;
+        for word in telling_words(memory) {
+            let class = word_at(memory, word.0).unwrap_or(0);
+            match classes.name_of(class) {
+                Some(name) if CLASSES.contains(&&*name) => places.push(word),
+                Some(name) if name == OTHER_CLASS => other = Some(class),
+                _ => {}
+            }
+        }
+        let was = other.ok_or("no class to put there")?;
+        for word in places {
+            let belated = Belated {
+                recorded: memory.clone(),
+                word,
+                was,
+                is_over: AtomicBool::new(false),
+            };
+            let snapshot = take(&recording, belated)?;
+            tried += 1;
+            if snapshot.complete && facts(&snapshot) != facts(&whole) {
+                let lacking: Vec<_> = facts(&whole)
+                    .difference(&facts(&snapshot))
+                    .cloned()
+                    .collect();
+                return Err(format!("3.{minor}, {word} was another: {lacking:#?}").into());
+            }
+        }
+    }
+    if tried < 8 * 40 {
+        return Err(format!("{tried} places only").into());
+    }
+    Ok(())
+}
