@@ -301,7 +301,7 @@ impl<'a, 'c> Search<'a, 'c> {
         object: RemoteAddr,
         name: &str,
     ) -> Result<Option<RemoteAddr>, MemoryError> {
-        self.pieces.extend(self.objects.attribute_range(object)?);
+        self.pieces.extend(self.objects.attribute_pieces(object)?);
         self.objects.attribute(object, name)
     }
 

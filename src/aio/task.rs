@@ -352,7 +352,7 @@ fn read_leaf(
             objects.view.read_u32(future.offset(layout.state))? != PENDING.cast_unsigned()
         }
         _ => {
-            pieces.extend(objects.attribute_range(future).ok().flatten());
+            pieces.extend(objects.attribute_pieces(future).into_iter().flatten());
             match objects.attribute(future, "_state") {
                 Ok(Some(state)) => !objects.str_equals(state, "PENDING")?,
                 _ => false,

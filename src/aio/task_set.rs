@@ -84,6 +84,12 @@ pub fn read_weak_set(
         .attribute(addr, "data")?
         .ok_or(MemoryError::implausible(addr, "a WeakSet"))?;
     let set = read_set(image.memory(), layout, data)?;
+    // What was fetched before the set was read may hold what lay there before its members.
+    let image = PageImage::new(image.memory());
+    let objects = Objects {
+        view: &image,
+        layout,
+    };
     image.prefetch(set.members.iter().map(|weakref| (*weakref, 24)))?;
     let mut living = Vec::new();
     let mut doubtful = Vec::new();

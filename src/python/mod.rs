@@ -11,6 +11,7 @@
 //! - [`locals`]: local variables as short texts.
 
 pub mod attach;
+mod attributes;
 pub mod code;
 pub mod frame;
 pub mod locals;

@@ -141,7 +141,11 @@ impl<'a> Objects<'a> {
     }
 
     /// `count` pointers at `addr`.
-    fn read_pointers(&self, addr: RemoteAddr, count: u64) -> Result<Vec<RemoteAddr>, MemoryError> {
+    pub(super) fn read_pointers(
+        &self,
+        addr: RemoteAddr,
+        count: u64,
+    ) -> Result<Vec<RemoteAddr>, MemoryError> {
         if count > MAX_ITEMS {
             return Err(MemoryError::implausible(addr, "a container's length"));
         }
@@ -286,7 +290,10 @@ impl<'a> Objects<'a> {
 
     /// Where a keys object's entries begin, how long one is, and how many there are
     /// (Include/internal/pycore_dict.h).
-    fn dict_entries(&self, keys: RemoteAddr) -> Result<(RemoteAddr, u64, u64), MemoryError> {
+    pub(super) fn dict_entries(
+        &self,
+        keys: RemoteAddr,
+    ) -> Result<(RemoteAddr, u64, u64), MemoryError> {
         let mut bytes = [0; 40];
         self.view.read(keys, &mut bytes)?;
         let fields = Fields(&bytes);
@@ -317,7 +324,7 @@ impl<'a> Objects<'a> {
     }
 
     /// Where the pointers begin in a `_dictvalues`.
-    fn values_start(&self) -> u64 {
+    pub(super) fn values_start(&self) -> u64 {
         match self.layout.attributes {
             // {capacity, size, embedded, valid}, one byte each, come first.
             AttributeStorage::InlineValues => 8,
@@ -358,138 +365,6 @@ impl<'a> Objects<'a> {
         }
     }
 
-    /// The instance attributes of an object, as (name, value).
-    ///
-    /// # Errors
-    /// As [`type_of`](Self::type_of).
-    pub fn attributes(
-        &self,
-        object: RemoteAddr,
-    ) -> Result<Vec<(RemoteAddr, RemoteAddr)>, MemoryError> {
-        let class = self.type_of(object)?;
-        let flags = self.view.read_u64(class.offset(self.layout.type_.flags))?;
-        match self.locate_attributes(object, class, flags)? {
-            Attributes::None => Ok(Vec::new()),
-            Attributes::Dict(dict) => self.dict_items(dict),
-            Attributes::Values(first) => {
-                let keys = class.offset(self.layout.type_.cached_keys);
-                let (entries, stride, count) = self.dict_entries(self.view.read_ptr(keys)?)?;
-                let bytes = self.view.read_vec(entries, (stride * count) as usize)?;
-                let names = bytes
-                    .chunks_exact(stride as usize)
-                    .map(|entry| Fields(entry).ptr(stride - 16));
-                let values = self.read_pointers(first, count)?;
-                let pairs = names.zip(values);
-                Ok(pairs
-                    .filter(|(name, value)| !name.is_null() && !value.is_null())
-                    .collect())
-            }
-        }
-    }
-
-    fn locate_attributes(
-        &self,
-        object: RemoteAddr,
-        class: RemoteAddr,
-        flags: u64,
-    ) -> Result<Attributes, MemoryError> {
-        const INLINE_VALUES: u64 = 1 << 2;
-        const MANAGED_DICT: u64 = 1 << 4;
-        let dict_or_none = |dict: RemoteAddr| match dict {
-            RemoteAddr::NULL => Attributes::None,
-            dict => Attributes::Dict(dict),
-        };
-        let managed = flags & MANAGED_DICT != 0;
-        match self.layout.attributes {
-            AttributeStorage::ValuesOrDict if managed => {
-                let values = self.view.read_ptr(object.before(32))?;
-                if !values.is_null() {
-                    return Ok(Attributes::Values(values));
-                }
-                self.view.read_ptr(object.before(24)).map(dict_or_none)
-            }
-            AttributeStorage::TaggedWord if managed => {
-                let word = self.view.read_ptr(object.before(24))?;
-                if word.0 & 1 == 1 {
-                    return Ok(Attributes::Values(word.offset(1)));
-                }
-                Ok(dict_or_none(word))
-            }
-            AttributeStorage::InlineValues if managed => {
-                let dict = self.view.read_ptr(object.before(24))?;
-                if !dict.is_null() || flags & INLINE_VALUES == 0 {
-                    return Ok(dict_or_none(dict));
-                }
-                let size = self
-                    .view
-                    .read_u64(class.offset(self.layout.type_.basicsize))?;
-                let values = object.offset(size);
-                let valid = self.view.read_u8(values.offset(3))? != 0;
-                Ok(if valid {
-                    Attributes::Values(values.offset(8))
-                } else {
-                    Attributes::None
-                })
-            }
-            _ => {
-                let offset = self
-                    .view
-                    .read_u64(class.offset(self.layout.type_.dictoffset))?;
-                // Negative offsets count from the end of a variable-sized object: none of the
-                // classes that matter here has one.
-                if offset == 0 || offset > i64::MAX as u64 {
-                    return Ok(Attributes::None);
-                }
-                self.view.read_ptr(object.offset(offset)).map(dict_or_none)
-            }
-        }
-    }
-
-    /// The range of memory (address, length) that holds the values of an object's attributes;
-    /// `None` when it has none.
-    ///
-    /// # Errors
-    /// As [`type_of`](Self::type_of).
-    pub fn attribute_range(
-        &self,
-        object: RemoteAddr,
-    ) -> Result<Option<(RemoteAddr, u64)>, MemoryError> {
-        let class = self.type_of(object)?;
-        let flags = self.view.read_u64(class.offset(self.layout.type_.flags))?;
-        let keys = |at: RemoteAddr| self.dict_entries(self.view.read_ptr(at)?);
-        Ok(match self.locate_attributes(object, class, flags)? {
-            Attributes::None => None,
-            Attributes::Dict(dict) => {
-                let (entries, stride, count) = keys(dict.offset(32))?;
-                match self.view.read_ptr(dict.offset(40))? {
-                    RemoteAddr::NULL => Some((entries, stride * count)),
-                    values => Some((values.offset(self.values_start()), 8 * count)),
-                }
-            }
-            Attributes::Values(first) => {
-                let (_, _, count) = keys(class.offset(self.layout.type_.cached_keys))?;
-                Some((first, 8 * count))
-            }
-        })
-    }
-
-    /// One instance attribute; `None` when the object has none of that name.
-    ///
-    /// # Errors
-    /// As [`type_of`](Self::type_of).
-    pub fn attribute(
-        &self,
-        object: RemoteAddr,
-        name: &str,
-    ) -> Result<Option<RemoteAddr>, MemoryError> {
-        for (key, value) in self.attributes(object)? {
-            if self.str_equals(key, name)? {
-                return Ok(Some(value));
-            }
-        }
-        Ok(None)
-    }
-
     /// What a `weakref` refers to (`wr_object`); `None` when it is dead.
     ///
     /// # Errors
@@ -497,13 +372,6 @@ impl<'a> Objects<'a> {
     pub fn weakref_target(&self, addr: RemoteAddr) -> Result<RemoteAddr, MemoryError> {
         self.view.read_ptr(addr.offset(16))
     }
-}
-
-enum Attributes {
-    None,
-    Dict(RemoteAddr),
-    /// Address of the first value.
-    Values(RemoteAddr),
 }
 
 /// The pointers in a run of bytes.

@@ -23,8 +23,11 @@ const CLASSES: [&str; 8] = [
     "_asyncio.FutureIter",
     "_asyncio.Future",
     "_asyncio.Task",
-    "_GatheringFuture",
+    GATHERING,
 ];
+
+/// The class of what gather returns.
+const GATHERING: &str = "_GatheringFuture";
 
 /// A class that none of these has to do with.
 const OTHER_CLASS: &str = "str";
@@ -112,52 +115,62 @@ fn take(
     Ok(Snapshooter::for_one().take(&python, SnapshotOptions::default())?)
 }
 
+/// Words of a recording, each with what it may have held a moment ago: the classes of what decides
+/// a task's record, and where the futures of gather keep their attributes.
+fn places(recording: &Recording) -> Outcome<Vec<(RemoteAddr, u64)>> {
+    let memory = &recording.memory;
+    let attached = Box::new(memory.clone());
+    let python = Python::open(recording.facts.clone(), attached, recording.anchors)?;
+    let mut classes = Classes {
+        memory,
+        name: python.layout.type_.name,
+        known: HashMap::new(),
+    };
+    let (mut found, mut gathering) = (Vec::new(), Vec::new());
+    let mut other = None;
+    for word in telling_words(memory) {
+        let class = word_at(memory, word.0).unwrap_or(0);
+        match classes.name_of(class) {
+            Some(name) if CLASSES.contains(&&*name) => {
+                found.push(word);
+                if name == GATHERING {
+                    let words = (0..32).map(|at| word.before(48).offset(8 * at));
+                    gathering.extend(words.map(|word| (word, 0)));
+                }
+            }
+            Some(name) if name == OTHER_CLASS => other = Some(class),
+            _ => {}
+        }
+    }
+    let was = other.ok_or("no class to put there")?;
+    let classes = found.into_iter().map(|word| (word, was));
+    Ok(classes.chain(gathering).collect())
+}
+
 /// Where an object has just come to lie in the place of another, all is read again.
 #[test]
 fn an_object_that_has_just_become_another_is_read_again() -> Outcome {
-    let mut tried = 0;
     for minor in MINORS {
         let recording = recording(minor)?;
-        let memory = &recording.memory;
-        let whole = take(&recording, memory.clone())?;
-        let attached = Box::new(memory.clone());
-        let python = Python::open(recording.facts.clone(), attached, recording.anchors)?;
-        let mut classes = Classes {
-            memory,
-            name: python.layout.type_.name,
-            known: HashMap::new(),
-        };
-        let mut places = Vec::new();
-        let mut other = None;
-        for word in telling_words(memory) {
-            let class = word_at(memory, word.0).unwrap_or(0);
-            match classes.name_of(class) {
-                Some(name) if CLASSES.contains(&&*name) => places.push(word),
-                Some(name) if name == OTHER_CLASS => other = Some(class),
-                _ => {}
-            }
+        let whole = facts(&take(&recording, recording.memory.clone())?);
+        let places = places(&recording)?;
+        if places.len() < 80 {
+            return Err(format!("3.{minor}: {} places only", places.len()).into());
         }
-        let was = other.ok_or("no class to put there")?;
-        for word in places {
+        for (word, was) in places {
             let belated = Belated {
-                recorded: memory.clone(),
+                recorded: recording.memory.clone(),
                 word,
                 was,
                 is_over: AtomicBool::new(false),
             };
             let snapshot = take(&recording, belated)?;
-            tried += 1;
-            if snapshot.complete && facts(&snapshot) != facts(&whole) {
-                let lacking: Vec<_> = facts(&whole)
-                    .difference(&facts(&snapshot))
-                    .cloned()
-                    .collect();
-                return Err(format!("3.{minor}, {word} was another: {lacking:#?}").into());
+            let facts = facts(&snapshot);
+            if snapshot.complete && facts != whole {
+                let lacking: Vec<_> = whole.difference(&facts).collect();
+                return Err(format!("3.{minor}, {word} was {was:x}: {lacking:#?}").into());
             }
         }
-    }
-    if tried < 8 * 40 {
-        return Err(format!("{tried} places only").into());
     }
     Ok(())
 }
