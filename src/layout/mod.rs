@@ -31,6 +31,13 @@ pub enum LayoutError {
 }
 
 impl Layout {
+    /// True if the frames of plain calls lie one behind the other on a stack of the thread's own
+    /// (`_PyInterpreterFrame`, 3.11 and later); before, each is an object on the heap.
+    #[must_use]
+    pub const fn has_data_stack(&self) -> bool {
+        matches!(self.generator.frame, GeneratorFrame::Embedded(_))
+    }
+
     /// The layout of `version` without any table of the target: 3.8 to 3.12.
     ///
     /// # Errors

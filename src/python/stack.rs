@@ -11,7 +11,7 @@ use asyncspy_model::RemoteAddr;
 
 use super::frame::{FrameChain, MAX_FRAMES, Owner, RawFrame};
 use super::stack_reads::{Ahead, Haunts, Plan, Ranges, entry};
-use crate::layout::{GeneratorFrame, Layout};
+use crate::layout::Layout;
 use crate::target::gather::Gather;
 use crate::target::memory::{MemoryError, ProcessMemory};
 
@@ -224,9 +224,14 @@ impl StackReader {
         for attempt in 0..attempts {
             // Either the frames are where others were lately, or they are found and read at once,
             // which succeeds in the end where a thread is ever elsewhere.
-            let sweeps = attempt % 2 == 0 && attempt < SWEEPS && !self.haunts.is_empty();
+            let learns = attempt < SWEEPS;
+            let sweeps = attempt % 2 == 0 && learns && !self.haunts.is_empty();
             if !sweeps {
                 self.walk(memory, layout, gather)?;
+            }
+            if !sweeps && learns {
+                self.haunts.note(&self.previous_chain);
+                self.haunts.note_entry(self.cframe);
             }
             gather.clear();
             too.expect(&self.previous_chain);
@@ -236,7 +241,9 @@ impl StackReader {
                 self.plan(layout, too, gather);
             }
             gather.run(memory)?;
-            self.haunts.forget_unread(&self.second, gather);
+            if sweeps {
+                self.haunts.forget_unread(&self.second, gather);
+            }
             let walked = std::mem::take(&mut self.previous_chain);
             if self.predicted.len() <= MAX_PROVEN && self.take(layout, gather) {
                 self.previous_chain = walked;
@@ -246,16 +253,21 @@ impl StackReader {
                 return Ok(());
             }
             stable = longest(stable, std::mem::take(&mut self.common));
-            stable = longest(stable, common_outer(&walked, &before));
-            before.clone_from(&walked);
+            if sweeps {
+                let executing = self.executing(layout, too.anchor(), gather);
+                stable = longest(stable, executing);
+            } else {
+                // Two walks, never one with itself.
+                stable = longest(stable, common_outer(&walked, &before));
+                before.clone_from(&walked);
+            }
             self.previous_chain = walked;
             // It is too deep ever to be proven: two looks tell what they agree on.
             if self.predicted.len() > MAX_PROVEN && attempt > 0 {
                 break;
             }
         }
-        let executing = self.executing(layout, too.anchor(), gather);
-        self.chain.frames = longest(stable, executing);
+        self.chain.frames = stable;
         self.chain.proven = false;
         Ok(())
     }
@@ -342,8 +354,6 @@ impl StackReader {
         self.predicted.clear();
         self.predicted.extend(walked.iter().map(|frame| frame.addr));
         self.top = top_of(layout, &walked);
-        self.haunts.note(&walked);
-        self.haunts.note_entry(cframe);
         self.previous_chain = walked;
         Ok(())
     }
@@ -399,7 +409,7 @@ fn agrees(frames: &[RawFrame], other: &Plan, layout: &Layout, gather: &Gather) -
 
 /// The innermost frame on the data stack, in versions that have one.
 fn top_of(layout: &Layout, frames: &[RawFrame]) -> Option<RemoteAddr> {
-    if matches!(layout.generator.frame, GeneratorFrame::Pointer(_)) {
+    if !layout.has_data_stack() {
         return None;
     }
     let top = frames.iter().find(|frame| frame.owner == Owner::Thread)?;
