@@ -204,7 +204,7 @@ fn not_none(objects: Objects<'_>, value: RemoteAddr) -> Result<RemoteAddr, Memor
 }
 
 impl TaskRecord {
-    /// Reads a task through a view; `None` if it has ended. `pieces` receives the ranges that
+    /// Reads a task through a view; `None` if it has ended or is none yet. `pieces` receives the ranges that
     /// decided the record.
     ///
     /// # Errors
@@ -216,7 +216,9 @@ impl TaskRecord {
         pieces: &mut Vec<(RemoteAddr, u64)>,
     ) -> Result<Option<Self>, MemoryError> {
         let fields = TaskFields::read(objects, caches, addr)?;
-        if !fields.pending {
+        // Without a coroutine it is being made or taken apart; the collector may run meanwhile, so
+        // that it takes long. As long as it is registered it has one.
+        if !fields.pending || fields.coro.is_null() {
             return Ok(None);
         }
         pieces.push(fields.piece);

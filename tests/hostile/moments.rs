@@ -174,3 +174,28 @@ fn an_object_that_has_just_become_another_is_read_again() -> Outcome {
     }
     Ok(())
 }
+
+/// A task that is being made has a type but no coroutine yet, for as long as the collector runs:
+/// it is no task, and nothing is wrong.
+#[test]
+fn a_task_that_is_being_made_is_none_yet() -> Outcome {
+    for minor in MINORS {
+        let recording = recording(minor)?;
+        let mut memory = recording.memory.clone();
+        let whole = take(&recording, memory.clone())?;
+        let attached = Box::new(memory.clone());
+        let python = Python::open(recording.facts.clone(), attached, recording.anchors)?;
+        let task = whole.tasks.iter().find(|task| &*task.name == "wants-lock");
+        let task = task.ok_or("no such task")?.id.0;
+        let layout = &python.layout.task;
+        for field in [layout.coro, layout.name, layout.fut_waiter] {
+            memory.overwrite(task.offset(field), &[0; 8]);
+        }
+        let snapshot = take(&recording, memory)?;
+        if !snapshot.complete || snapshot.tasks.len() + 1 != whole.tasks.len() {
+            let (faults, count) = (&snapshot.faults, snapshot.tasks.len());
+            return Err(format!("3.{minor}: {faults:?}, {count} tasks").into());
+        }
+    }
+    Ok(())
+}
