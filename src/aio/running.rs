@@ -97,6 +97,13 @@ impl ThreadActivity {
         }
     }
 
+    /// True if its frames are proven but what they lead to could not be read, as for one whose
+    /// frame was just being cleared: another read is likely to succeed.
+    #[must_use]
+    pub const fn is_partial(&self) -> bool {
+        self.chain.proven && !self.proven
+    }
+
     /// The locations of all Python frames, innermost first.
     #[must_use]
     pub fn stack(&self, caches: &mut Caches) -> Chain {

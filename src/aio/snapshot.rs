@@ -217,7 +217,8 @@ impl Snapshooter {
             let astray: Vec<usize> = (0..view.census.records.len())
                 .filter(|at| view.is_astray(*at))
                 .collect();
-            if astray.is_empty() && unread == 0 {
+            let is_partial = view.activities.iter().any(ThreadActivity::is_partial);
+            if astray.is_empty() && unread == 0 && !is_partial {
                 break;
             }
             self.read_again(python, view, &astray, last)?;
