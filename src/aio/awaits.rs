@@ -427,7 +427,7 @@ impl<'a, 'c> Search<'a, 'c> {
     /// A local variable of a frame, out of its cell if it is in one.
     fn local(&mut self, frame: &RawFrame, name: &str) -> Result<Option<RemoteAddr>, MemoryError> {
         let code = self.caches.codes.get(self.objects, frame.code)?;
-        let Some(slot) = code.local_slot(name) else {
+        let Some(slot) = code.local_names(self.objects)?.slot(name) else {
             return Ok(None);
         };
         let range = local_range(self.objects.layout, frame.addr, slot);
@@ -471,7 +471,8 @@ impl<'a, 'c> Search<'a, 'c> {
             return Ok(None);
         }
         let cells = self.objects.tuple_items(closure)?;
-        let names = code.local_names.iter().rev().zip(cells.iter().rev());
+        let names = code.local_names(self.objects)?;
+        let names = names.0.iter().rev().zip(cells.iter().rev());
         for (local, cell) in names {
             if &**local == name {
                 return self.out_of_cell(*cell);

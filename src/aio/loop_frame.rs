@@ -10,7 +10,7 @@ use super::Caches;
 use crate::python::code::CodeInfo;
 use crate::python::frame::{FrameChain, RawFrame, read_local};
 use crate::python::object::Objects;
-use crate::target::memory::{MemoryError, MemoryViewExt};
+use crate::target::memory::MemoryError;
 
 /// Name of the function whose frame it is.
 pub const RUN_ONCE: &str = "_run_once";
@@ -64,7 +64,8 @@ pub fn read_loop_frame(
     frame: &RawFrame,
     code: &CodeInfo,
 ) -> Result<LoopFrame, MemoryError> {
-    let local = |name: &str| match code.local_slot(name) {
+    let names = code.local_names(objects)?;
+    let local = |name: &str| match names.slot(name) {
         Some(slot) => read_local(objects, frame.addr, slot),
         None => Ok(RemoteAddr::NULL),
     };
@@ -78,7 +79,7 @@ pub fn read_loop_frame(
         Ok((seconds.is_finite() && seconds > 0.0).then_some(seconds))
     };
     // From 3.15 on `now` is the exact moment; `end_time` adds the clock's resolution, 1 ns.
-    let polled_at = match code.local_slot("now") {
+    let polled_at = match names.slot("now") {
         Some(_) => seconds("now")?,
         None => seconds("end_time")?,
     };
@@ -98,17 +99,4 @@ pub fn read_loop_frame(
         handle: local("handle")?,
         callback: count("i")?.zip(count("ntodo")?),
     })
-}
-
-/// Bytes of the frame that hold all of its locals.
-#[must_use]
-pub fn locals_range(objects: Objects<'_>, frame: &RawFrame, code: &CodeInfo) -> (RemoteAddr, u64) {
-    let start = frame.addr.offset(objects.layout.frame.localsplus);
-    (start, 8 * code.local_names.len() as u64)
-}
-
-/// Null-safe read of a pointer, for fields that may lie in freed memory.
-#[must_use]
-pub fn pointer_or_null(objects: Objects<'_>, addr: RemoteAddr) -> RemoteAddr {
-    objects.view.read_ptr(addr).unwrap_or(RemoteAddr::NULL)
 }

@@ -16,7 +16,7 @@ use crate::target::image::PageImage;
 use crate::target::memory::{MemoryError, MemoryViewExt};
 
 /// How often the stack of a running thread is tried until it is proven.
-const ATTEMPTS: usize = 3000;
+const ATTEMPTS: usize = 1000;
 
 /// A thread at one moment.
 #[derive(Debug)]

@@ -26,7 +26,10 @@ use crate::target::process::{monotonic_now_ns, unix_now_ns};
 use crate::target::threads::{ThreadIds, state_and_name};
 
 /// How often tasks that moved between the reads of tasks and of stacks are looked at again.
-const SETTLE_ATTEMPTS: usize = 32;
+const SETTLE_ATTEMPTS: usize = 16;
+
+/// How often threads are read again of whose frames not all could be read.
+const PARTIAL_ATTEMPTS: usize = 4;
 
 /// What a snapshot shall hold besides tasks and loops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -217,7 +220,8 @@ impl Snapshooter {
             let astray: Vec<usize> = (0..view.census.records.len())
                 .filter(|at| view.is_astray(*at))
                 .collect();
-            let is_partial = view.activities.iter().any(ThreadActivity::is_partial);
+            let is_partial = attempt < PARTIAL_ATTEMPTS
+                && view.activities.iter().any(ThreadActivity::is_partial);
             if astray.is_empty() && unread == 0 && !is_partial {
                 break;
             }

@@ -24,7 +24,7 @@ use crate::target::memory::{Fields, MemoryError, MemoryViewExt, ProcessMemory};
 const NAME_HEAD: u64 = 48;
 
 /// How often a task that changes is tried again.
-const ATTEMPTS: usize = 256;
+const ATTEMPTS: usize = 64;
 
 /// `PENDING` of `fut_state` (Modules/_asynciomodule.c).
 const PENDING: i32 = 0;

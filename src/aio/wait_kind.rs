@@ -114,7 +114,7 @@ fn sleep_delay(
         return Ok(None);
     };
     let code = caches.codes.get(objects, frame.code)?;
-    let Some(slot) = code.local_slot("delay") else {
+    let Some(slot) = code.local_names(objects)?.slot("delay") else {
         return Ok(None);
     };
     let value = read_local(objects, frame.addr, slot)?;

@@ -1,11 +1,11 @@
 //! Code objects and their line tables.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use asyncspy_model::RemoteAddr;
 use rustc_hash::FxHashMap;
 
-use super::object::Objects;
+use super::object::{OB_SIZE, Objects};
 use crate::layout::LineFormat;
 use crate::target::memory::{Fields, MemoryError, MemoryViewExt};
 
@@ -14,6 +14,9 @@ const MAX_TABLE: u64 = 1 << 20;
 
 /// Longest function or file name that is read, in characters.
 const MAX_NAME: u64 = 4096;
+
+/// Most local variables of one function.
+const MAX_LOCALS: u64 = 1 << 16;
 
 /// How much of a name, a tuple or a table is fetched ahead: all of most.
 const PART_SIZE: u64 = 96;
@@ -31,13 +34,27 @@ pub struct CodeInfo {
     pub name: Arc<str>,
     /// File name.
     pub file: Arc<str>,
-    /// Names of the local variables in the order of their slots, cells and free variables
-    /// included.
-    pub local_names: Vec<Arc<str>>,
     /// True for code whose frames stand in await chains: of coroutines, async generators,
     /// generators that `types.coroutine` made awaitable, and `__await__` methods.
     pub is_awaitable: bool,
     lines: Vec<(u32, u32)>,
+    /// The tuples of names of local variables, cells and free variables; null where the version
+    /// has one for all.
+    name_tuples: [RemoteAddr; 3],
+    local_names: OnceLock<LocalNames>,
+}
+
+/// Names of local variables in the order of their slots, cells and free variables included.
+#[derive(Debug, Default)]
+pub struct LocalNames(pub Vec<Arc<str>>);
+
+impl LocalNames {
+    /// The slot of a local variable; `None` when there is none of that name.
+    #[must_use]
+    pub fn slot(&self, name: &str) -> Option<u64> {
+        let index = self.0.iter().position(|local| &**local == name)?;
+        Some(index as u64)
+    }
 }
 
 /// `CO_COROUTINE`, `CO_ITERABLE_COROUTINE` and `CO_ASYNC_GENERATOR` (Include/cpython/code.h).
@@ -57,11 +74,21 @@ impl CodeInfo {
         u32::try_from(self.fingerprint[3]).unwrap_or(0)
     }
 
-    /// The slot of a local variable; `None` when there is none of that name.
-    #[must_use]
-    pub fn local_slot(&self, name: &str) -> Option<u64> {
-        let index = self.local_names.iter().position(|local| &**local == name)?;
-        Some(index as u64)
+    /// The names of its local variables, which few ask for: read when they are asked for first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn local_names(&self, objects: Objects<'_>) -> Result<&LocalNames, MemoryError> {
+        if let Some(known) = self.local_names.get() {
+            return Ok(known);
+        }
+        let mut names = LocalNames::default();
+        for tuple in self.name_tuples {
+            if !tuple.is_null() {
+                names.0.extend(read_names(objects, tuple)?);
+            }
+        }
+        Ok(self.local_names.get_or_init(|| names))
     }
 }
 
@@ -118,7 +145,7 @@ impl CodeCache {
         }
         // Those of a read that failed may have gone.
         self.texts.clear();
-        let info = Arc::new(self.read(objects, addr, head, fingerprint)?);
+        let info = Arc::new(self.read(objects, head, fingerprint)?);
         if self.codes.len() >= MAX_KEPT {
             self.codes.clear();
         }
@@ -129,23 +156,12 @@ impl CodeCache {
     fn read(
         &mut self,
         objects: Objects<'_>,
-        addr: RemoteAddr,
         head: Fields<'_>,
         fingerprint: Fingerprint,
     ) -> Result<CodeInfo, MemoryError> {
         let layout = &objects.layout.code;
-        let (cells, free) = layout.cell_names.unzip();
-        let parts = [
-            layout.name,
-            layout.filename,
-            layout.linetable,
-            layout.local_names,
-        ];
-        let parts = parts
-            .into_iter()
-            .chain(layout.qualname)
-            .chain(cells)
-            .chain(free);
+        let parts = [layout.name, layout.filename, layout.linetable];
+        let parts = parts.into_iter().chain(layout.qualname);
         let mut parts = parts.map(|offset| (head.ptr(offset), PART_SIZE));
         objects.view.expect(&mut parts)?;
         let name = self.text(objects, head.ptr(layout.name))?;
@@ -155,37 +171,18 @@ impl CodeCache {
         };
         let table = read_bytes(objects, head.ptr(layout.linetable))?;
         let first_line = head.i32(layout.firstlineno).max(0).cast_unsigned();
-        let mut local_names = self.names(objects, head.ptr(layout.local_names))?;
-        if let Some((cells, free)) = layout.cell_names {
-            for offset in [cells, free] {
-                let tuple = objects.view.read_ptr(addr.offset(offset))?;
-                local_names.extend(self.names(objects, tuple)?);
-            }
-        }
+        let (cells, free) = layout.cell_names.unzip();
+        let tuple = |offset: Option<u64>| offset.map_or(RemoteAddr::NULL, |at| head.ptr(at));
         Ok(CodeInfo {
             fingerprint,
             function,
             file: self.text(objects, head.ptr(layout.filename))?,
-            local_names,
             is_awaitable: head.i32(layout.flags) & AWAITABLE != 0 || &*name == "__await__",
             lines: decode_lines(layout.line_format, &table, first_line),
             name,
+            name_tuples: [Some(layout.local_names), cells, free].map(tuple),
+            local_names: OnceLock::new(),
         })
-    }
-
-    fn names(
-        &mut self,
-        objects: Objects<'_>,
-        tuple: RemoteAddr,
-    ) -> Result<Vec<Arc<str>>, MemoryError> {
-        let items = objects.tuple_items(tuple)?;
-        let unknown = items.iter().filter(|item| !self.texts.contains_key(item));
-        let mut unknown = unknown.map(|item| (*item, PART_SIZE));
-        objects.view.expect(&mut unknown)?;
-        items
-            .into_iter()
-            .map(|item| self.text(objects, item))
-            .collect()
     }
 
     /// Texts are shared among the code objects that are read in one go.
@@ -197,6 +194,22 @@ impl CodeCache {
         self.texts.insert(addr, text.clone());
         Ok(text)
     }
+}
+
+fn read_names(objects: Objects<'_>, tuple: RemoteAddr) -> Result<Vec<Arc<str>>, MemoryError> {
+    if objects.view.read_u64(tuple.offset(OB_SIZE))? > MAX_LOCALS {
+        return Err(MemoryError::implausible(
+            tuple,
+            "the number of local variables",
+        ));
+    }
+    let items = objects.tuple_items(tuple)?;
+    let mut parts = items.iter().map(|item| (*item, PART_SIZE));
+    objects.view.expect(&mut parts)?;
+    items
+        .iter()
+        .map(|item| Ok(objects.read_str_up_to(*item, MAX_NAME)?.text.into()))
+        .collect()
 }
 
 /// The contents of a `bytes` object.
@@ -308,9 +321,10 @@ mod tests {
             function: empty.clone(),
             name: empty.clone(),
             file: empty,
-            local_names: Vec::new(),
             is_awaitable: false,
             lines,
+            name_tuples: [RemoteAddr::NULL; 3],
+            local_names: OnceLock::new(),
         };
         info.line(offset)
     }

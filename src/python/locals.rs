@@ -28,8 +28,11 @@ pub fn read_locals(
     frame: &RawFrame,
     code: &CodeInfo,
 ) -> Vec<(Arc<str>, Arc<str>)> {
+    let Ok(names) = code.local_names(objects) else {
+        return vec![(Arc::from("?"), Arc::from("<unreadable>"))];
+    };
     let mut found = Vec::new();
-    for (slot, name) in code.local_names.iter().enumerate() {
+    for (slot, name) in names.0.iter().enumerate() {
         let Ok(value) = read_local(objects, frame.addr, slot as u64) else {
             continue;
         };

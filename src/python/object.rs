@@ -217,32 +217,7 @@ impl<'a> Objects<'a> {
         Ok(bytes.chunks_exact(16).filter_map(set_slot).collect())
     }
 
-    /// The items of a `collections.deque` (Modules/_collectionsmodule.c): blocks of 64 pointers.
-    ///
-    /// # Errors
-    /// As [`type_of`](Self::type_of).
-    pub fn deque_items(
-        &self,
-        addr: RemoteAddr,
-        limit: u64,
-    ) -> Result<Vec<RemoteAddr>, MemoryError> {
-        const BLOCK: u64 = 64;
-        let count = self.deque_len(addr)?.min(limit);
-        let mut block = self.view.read_ptr(addr.offset(24))?;
-        let mut index = self.view.read_u64(addr.offset(40))?;
-        let mut items = Vec::new();
-        while (items.len() as u64) < count {
-            if index >= BLOCK {
-                block = self.view.read_ptr(block.offset(8 + 8 * BLOCK))?;
-                index = 0;
-            }
-            items.push(self.view.read_ptr(block.offset(8 + 8 * index))?);
-            index += 1;
-        }
-        Ok(items)
-    }
-
-    /// The length of a `collections.deque`.
+    /// The length of a `collections.deque` (Modules/_collectionsmodule.c).
     ///
     /// # Errors
     /// As [`type_of`](Self::type_of).

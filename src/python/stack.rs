@@ -21,6 +21,9 @@ const MAX_RECENT: usize = 32;
 /// Up to this attempt, every other one reads wherever frames were met lately.
 const SWEEPS: usize = 8;
 
+/// How many frames are met in all attempts together until a stack is given up.
+const MAX_MET: usize = 50_000;
+
 /// Deepest stack that is proven in one call: two reads of each frame fit the kernel's limit.
 const MAX_PROVEN: usize = 400;
 
@@ -221,6 +224,7 @@ impl StackReader {
     ) -> Result<(), MemoryError> {
         let mut stable: Vec<RawFrame> = Vec::new();
         let mut before: Vec<RawFrame> = Vec::new();
+        let mut met = 0;
         for attempt in 0..attempts {
             // Either the frames are where others were lately, or they are found and read at once,
             // which succeeds in the end where a thread is ever elsewhere.
@@ -262,8 +266,10 @@ impl StackReader {
                 before.clone_from(&walked);
             }
             self.previous_chain = walked;
+            met += self.predicted.len();
             // It is too deep ever to be proven: two looks tell what they agree on.
-            if self.predicted.len() > MAX_PROVEN && attempt > 0 {
+            let too_deep = self.predicted.len() > MAX_PROVEN && attempt > 0;
+            if too_deep || met > MAX_MET {
                 break;
             }
         }

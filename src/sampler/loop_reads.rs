@@ -11,7 +11,7 @@ use asyncspy_model::RemoteAddr;
 use crate::aio::Caches;
 use crate::aio::loop_frame::RUN_ONCE;
 use crate::layout::{IntFormat, Layout};
-use crate::python::code::CodeInfo;
+use crate::python::code::{CodeInfo, LocalNames};
 use crate::python::frame::{Owner, RawFrame, untag};
 use crate::python::object::Objects;
 use crate::target::gather::{Gather, Wanted};
@@ -71,21 +71,19 @@ struct RunOnce {
 }
 
 impl RunOnce {
-    fn new(addr: RemoteAddr, code: &CodeInfo) -> Self {
+    fn new(addr: RemoteAddr, names: &LocalNames) -> Self {
         // From 3.15 on `now` is the exact moment; `end_time` adds the clock's resolution.
-        let polled_at = code
-            .local_slot("now")
-            .or_else(|| code.local_slot("end_time"));
+        let polled_at = names.slot("now").or_else(|| names.slot("end_time"));
         Self {
             addr,
-            count: code.local_names.len(),
+            count: names.0.len(),
             slots: [
                 polled_at,
-                code.local_slot("t0"),
-                code.local_slot("i"),
-                code.local_slot("ntodo"),
+                names.slot("t0"),
+                names.slot("i"),
+                names.slot("ntodo"),
             ],
-            handle: code.local_slot("handle"),
+            handle: names.slot("handle"),
         }
     }
 }
@@ -164,8 +162,9 @@ impl LoopReads {
             let code: Option<Arc<CodeInfo>> = caches.codes.get(objects, frame.code).ok();
             if let Some(code) = code
                 && &*code.name == RUN_ONCE
+                && let Ok(names) = code.local_names(objects)
             {
-                self.code = Some(RunOnce::new(frame.code, &code));
+                self.code = Some(RunOnce::new(frame.code, names));
                 return Some(at);
             }
         }
