@@ -20,6 +20,9 @@ use crate::target::memory::{Fields, MemoryError, ProcessMemory};
 /// Bytes of a float or a small int.
 const NUMBER_SIZE: usize = 32;
 
+/// How often locals that name other objects at each look are tried.
+const ATTEMPTS: usize = 3;
+
 /// The locals of `_run_once` that matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Local {
@@ -123,9 +126,8 @@ impl LoopReads {
 
     /// True if a batch with the locals shows that the loop polls.
     pub fn polls(&self, layout: &Layout, gather: &Gather) -> bool {
-        let read = self.wanted_locals.and_then(|wanted| gather.fields(wanted));
-        let polled_at = self.read_pointers(layout, gather).numbers[Local::PolledAt as usize];
-        read.is_some() && polled_at.is_null()
+        let pointers = self.read_pointers(layout, gather);
+        pointers.is_some_and(|pointers| pointers.numbers[Local::PolledAt as usize].is_null())
     }
 
     /// The loop's frame, if it was met.
@@ -171,37 +173,41 @@ impl LoopReads {
         None
     }
 
-    /// Takes the turn out of a batch, reading again what was not where it was predicted.
+    /// Takes the turn out of a batch, reading again what was not where it was predicted; `None`
+    /// when it cannot be told, as where it changes faster than it is read.
     ///
     /// # Errors
-    /// [`MemoryError::Gone`] and [`MemoryError::Denied`] only; what cannot be read otherwise
-    /// counts as unset.
+    /// [`MemoryError::Gone`] and [`MemoryError::Denied`] only.
     pub fn take(
         &mut self,
         memory: &dyn ProcessMemory,
         layout: &Layout,
         gather: &Gather,
         frame: &RawFrame,
-    ) -> Result<TurnReading, MemoryError> {
+    ) -> Result<Option<TurnReading>, MemoryError> {
         let planned = self.frame == frame.addr && self.wanted_locals.is_some();
-        let mut pointers = self.read_pointers(layout, gather);
-        if planned && !self.numbers_moved(&pointers) {
-            return Ok(self.decode(layout, gather, &pointers));
-        }
-        // What else the batch holds is still wanted, so this is another one.
-        let mut again = std::mem::take(&mut self.again);
-        if planned {
+        let predicted = self.read_pointers(layout, gather).filter(|_| planned);
+        if let Some(pointers) = predicted {
+            if !self.numbers_moved(&pointers) {
+                return Ok(self.decode(layout, gather, &pointers));
+            }
             self.numbers = pointers.numbers;
         }
         self.frame = frame.addr;
-        self.read_again(memory, layout, &mut again)?;
-        pointers = self.read_pointers(layout, &again);
-        if self.numbers_moved(&pointers) {
-            self.numbers = pointers.numbers;
+        // What else the batch holds is still wanted, so this is another one.
+        let mut again = std::mem::take(&mut self.again);
+        let mut reading = None;
+        for _ in 0..ATTEMPTS {
             self.read_again(memory, layout, &mut again)?;
-            pointers = self.read_pointers(layout, &again);
+            let Some(pointers) = self.read_pointers(layout, &again) else {
+                break;
+            };
+            if !self.numbers_moved(&pointers) {
+                reading = self.decode(layout, &again, &pointers);
+                break;
+            }
+            self.numbers = pointers.numbers;
         }
-        let reading = self.decode(layout, &again, &pointers);
         self.again = again;
         Ok(reading)
     }
@@ -218,12 +224,13 @@ impl LoopReads {
         gather.run(memory)
     }
 
-    fn read_pointers(&self, layout: &Layout, gather: &Gather) -> Pointers {
+    /// The locals; `None` when they could not be read.
+    fn read_pointers(&self, layout: &Layout, gather: &Gather) -> Option<Pointers> {
         let mut pointers = Pointers::default();
-        let fields = self.wanted_locals.and_then(|wanted| gather.fields(wanted));
-        let (Some(code), Some(fields)) = (&self.code, fields) else {
-            return pointers;
-        };
+        let fields = self
+            .wanted_locals
+            .and_then(|wanted| gather.fields(wanted))?;
+        let code = self.code.as_ref()?;
         let local = |slot: Option<u64>| {
             let value = slot.map_or(RemoteAddr::NULL, |slot| fields.ptr(8 * slot));
             // A tagged small int keeps its tag: it is the value itself.
@@ -237,7 +244,7 @@ impl LoopReads {
             *number = local(slot);
         }
         pointers.handle = local(code.handle);
-        pointers
+        Some(pointers)
     }
 
     /// True if a number is where nothing was read, and its address alone does not tell it.
@@ -250,7 +257,13 @@ impl LoopReads {
         pointers.numbers.iter().enumerate().any(moved)
     }
 
-    fn decode(&mut self, layout: &Layout, gather: &Gather, pointers: &Pointers) -> TurnReading {
+    /// `None` when the moment of the poll is set but cannot be told.
+    fn decode(
+        &mut self,
+        layout: &Layout,
+        gather: &Gather,
+        pointers: &Pointers,
+    ) -> Option<TurnReading> {
         let bytes = |local: Local| {
             let at = local as usize;
             let present = !pointers.numbers[at].is_null();
@@ -276,9 +289,12 @@ impl LoopReads {
             }
             small_int(layout, bytes(local)?)
         };
-
+        let polled_at = seconds(Local::PolledAt);
+        if polled_at.is_none() && !pointers.numbers[Local::PolledAt as usize].is_null() {
+            return None;
+        }
         let reading = TurnReading {
-            polled_at: seconds(Local::PolledAt),
+            polled_at,
             callback_began: seconds(Local::CallbackBegan),
             handle: pointers.handle,
             callback: count(Local::Index).zip(count(Local::Total)),
@@ -292,7 +308,7 @@ impl LoopReads {
                 *known = now;
             }
         }
-        reading
+        Some(reading)
     }
 }
 

@@ -164,11 +164,13 @@ impl LoopSampler {
         sample.torn = !self.stack.chain().proven;
         let frames = &self.stack.chain().frames;
         match reading {
-            Some((at, reading)) if reading.polled_at.is_none() => {
+            // Whether it polls could not be told.
+            Some((_, None)) => {}
+            Some((at, Some(reading))) if reading.polled_at.is_none() => {
                 self.fill_idle(&mut sample);
                 self.idles_at = self.stack.chain().proven.then_some(at);
             }
-            Some((at, reading)) => {
+            Some((at, Some(reading))) => {
                 let inner = at - self.machinery_frames(shared, at);
                 let turn = self.stock_turn(shared.python, &reading);
                 self.fill_busy(shared, &mut sample, inner, turn);
@@ -263,11 +265,12 @@ impl LoopSampler {
         stack.follow(memory, layout, gather, ATTEMPTS, &mut too)
     }
 
-    /// The turn of a stock loop, and the position of its frame; `None` for other loops.
+    /// The position of a stock loop's frame, and its turn if it could be told; `None` for other
+    /// loops.
     fn read_turn(
         &mut self,
         shared: &mut Shared<'_>,
-    ) -> Result<Option<(usize, TurnReading)>, MemoryError> {
+    ) -> Result<Option<(usize, Option<TurnReading>)>, MemoryError> {
         if self.found.facts.kind != LoopKind::Asyncio {
             return Ok(None);
         }

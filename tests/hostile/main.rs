@@ -7,4 +7,7 @@
 mod bounds;
 mod memory;
 mod moments;
+#[path = "../../benches/recorded_loops/mod.rs"]
+mod recorded_loops;
+mod samples;
 mod snapshots;
