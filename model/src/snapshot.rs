@@ -227,6 +227,35 @@ impl Location {
     }
 }
 
+/// The functions of the event loop itself: `_run_once` and whatever calls it until user code does
+/// (Lib/asyncio/base_events.py, Lib/asyncio/runners.py; uvloop/__init__.py).
+const LOOP_FUNCTIONS: [&str; 4] = ["_run_once", "run_forever", "run_until_complete", "run"];
+
+impl Location {
+    /// True for a function of the event loop or its runner: what is called from there is a
+    /// callback, what is outside has started the loop.
+    #[must_use]
+    pub fn is_event_loop(&self) -> bool {
+        let name = self.function.rsplit('.').next().unwrap_or_default();
+        let mut parts = self.file.rsplit('/');
+        let file = (parts.next(), parts.next());
+        match file {
+            (Some("base_events.py" | "runners.py"), Some("asyncio"))
+            | (Some("__init__.py"), Some("uvloop")) => LOOP_FUNCTIONS.contains(&name),
+            _ => false,
+        }
+    }
+}
+
+impl ThreadInfo {
+    /// The frames inside of the event loop's own, innermost first; all of them if it has none.
+    #[must_use]
+    pub fn frames_in_loop(&self) -> &[Location] {
+        let end = self.stack.iter().position(Location::is_event_loop);
+        &self.stack[..end.unwrap_or(self.stack.len())]
+    }
+}
+
 /// True for `python3.X`, the folder that holds the standard library.
 fn is_python_folder(part: &str) -> bool {
     part.strip_prefix("python3.").is_some_and(|minor| {

@@ -161,7 +161,7 @@ pub(super) fn holder<'a>(
         Some(id) => tasks.name(id),
         None => "a callback".to_owned(),
     };
-    let stack = thread.map(|thread| &*thread.stack).unwrap_or_default();
+    let stack = thread.map(ThreadInfo::frames_in_loop).unwrap_or_default();
     let place = task
         .and_then(|task| task.user_location())
         .or_else(|| stack.iter().find(|location| !location.is_library()))
@@ -173,4 +173,47 @@ pub(super) fn holder<'a>(
         .filter(|location| Some(*location) != place)
         .map(|location| &*location.function);
     Some(Holder { who, place, inner })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::fixtures::{at, idle_loop, loop_id, snapshot, thread};
+
+    #[test]
+    fn a_callback_is_placed_where_it_is_and_not_where_the_loop_was_started() {
+        let library = |function: &str, file: &str, line| {
+            at(
+                function,
+                &format!("/usr/lib/python3.12/asyncio/{file}"),
+                line,
+            )
+        };
+        let stack = [
+            library(
+                "_SelectorSocketTransport._read_ready",
+                "selector_events.py",
+                1012,
+            ),
+            library("Handle._run", "events.py", 88),
+            library("BaseEventLoop._run_once", "base_events.py", 1987),
+            library("BaseEventLoop.run_forever", "base_events.py", 641),
+            at("serve", "/srv/app/shop/__main__.py", 9),
+        ];
+        let running = ThreadInfo {
+            loop_id: Some(loop_id(0)),
+            stack: stack.into_iter().collect(),
+            ..thread(4242, "MainThread")
+        };
+        let busy = LoopInfo {
+            state: LoopState::Busy,
+            ..idle_loop(0, 4242)
+        };
+        let snapshot = snapshot(vec![busy], Vec::new());
+        let tasks = TasksById::new(&snapshot);
+        let holder = holder(&tasks, &snapshot.loops[0], Some(&running));
+        let text = holder.map(|holder| holder.within(200)).unwrap_or_default();
+        let place = "a callback in _SelectorSocketTransport._read_ready (";
+        assert!(text.contains(place), "{text}");
+    }
 }
