@@ -6,7 +6,7 @@ use asyncspy_model::{LoopKind, RemoteAddr};
 use super::discovery::RunningLoopFound;
 use super::loop_reads::LoopReads;
 use super::opaque::OpaqueReading;
-use super::task_names::TaskTable;
+use super::task_names::{NameHead, TaskTable};
 use crate::layout::{RunningTask, uvloop};
 use crate::python::Python;
 use crate::python::frame::RawFrame;
@@ -23,9 +23,6 @@ pub const DICT_KEYS: u64 = 32;
 
 /// Bytes of the keys of a dict with up to eight slots, in any version.
 const KEYS_SIZE: usize = 256;
-
-/// Bytes that tell names apart.
-const NAME_HEAD: usize = 64;
 
 /// Ranges that are read along with the stack.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,7 +84,7 @@ impl ExtraPlan<'_> {
         }
         gather.want(self.task, self.python.layout.task.size as usize);
         if let Some(name) = self.tasks.name_of(self.task) {
-            gather.want(name, NAME_HEAD);
+            gather.want(name, size_of::<NameHead>());
         }
     }
 }

@@ -23,7 +23,7 @@ const MAX_TASKS: usize = 1 << 14;
 
 /// The first bytes of a name object: an int in full, a str's length, hash and beginning. Task,
 /// coroutine and name may all lie where those of an ended task lay.
-type NameHead = [u8; 64];
+pub(super) type NameHead = [u8; 64];
 
 /// The tasks that were seen running.
 #[derive(Debug, Default)]

@@ -223,7 +223,7 @@ fn plain_text_is_a_traceback_without_escapes() {
     let Effect::Plain(text) = desk.press(KeyCode::Char('y')) else {
         panic!("no plain text");
     };
-    let frame = "  File \"/srv/shop/app.py\", line 42, in handler\n    time.sleep(2)  # TODO";
+    let frame = "  File \"/srv/shop/app.py\", line 42, in handler\n    time.sleep(2)  # blocks";
     assert!(text.contains(frame), "{text}");
     for kind in ViewKind::ALL {
         desk.press(KeyCode::Char(kind.letter()));
