@@ -14,7 +14,7 @@ use asyncspy::python::object::Objects;
 use asyncspy::python::recording::Recording;
 use asyncspy::python::thread::{read_interpreters, read_threads};
 use asyncspy::sampler::discovery::RunningLoopFound;
-use asyncspy::sampler::loop_sampler::{LoopSampler, Shared};
+use asyncspy::sampler::loop_sampler::{LoopSampler, Shared, attempts_within};
 use asyncspy::sampler::tables::StackTable;
 use asyncspy::sampler::task_names::TaskTable;
 use asyncspy_model::{Event, LoopSample, RemoteAddr};
@@ -57,6 +57,7 @@ impl RecordedLoop<'_> {
             tasks: &mut self.tasks,
             events: &mut self.events,
             now_ns: self.now_ns,
+            attempts: attempts_within(1_000_000),
         })?;
         Ok(sample)
     }

@@ -22,8 +22,11 @@ use crate::python::stack::StackReader;
 use crate::target::gather::{Gather, Gathered};
 use crate::target::memory::{MemoryError, MemoryViewExt};
 
-/// How often a stack that moves is tried within one tick.
-const ATTEMPTS: usize = 4;
+/// How often a stack that moves is tried within one tick, at least and at most.
+const ATTEMPTS: std::ops::RangeInclusive<u64> = 4..=32;
+
+/// What one such attempt may take, in nanoseconds.
+const ATTEMPT_NS: u64 = 15_000;
 
 /// The queues of a loop change slowly compared with ticks: how often they are looked at.
 const LOAD_EVERY_NS: u64 = 50_000_000;
@@ -51,6 +54,15 @@ pub struct Shared<'a> {
     pub events: &'a mut Vec<Event>,
     /// When the tick happens, on our CLOCK_MONOTONIC.
     pub now_ns: u64,
+    /// How often a stack that moves is tried.
+    pub attempts: usize,
+}
+
+/// How often a stack that moves is tried at ticks of this length: for a twentieth of it.
+#[must_use]
+pub fn attempts_within(interval_ns: u64) -> usize {
+    let attempts = interval_ns / 20 / ATTEMPT_NS;
+    attempts.clamp(*ATTEMPTS.start(), *ATTEMPTS.end()) as usize
 }
 
 /// Samples one loop.
@@ -158,7 +170,7 @@ impl LoopSampler {
             self.fill_load(shared, &mut sample);
             return Ok(sample);
         }
-        self.read_stack(shared.python, shared.tasks)?;
+        self.read_stack(shared)?;
         let reading = self.read_turn(shared)?;
         let mut sample = self.empty_sample();
         sample.torn = !self.stack.chain().proven;
@@ -237,7 +249,8 @@ impl LoopSampler {
         Ok(still)
     }
 
-    fn read_stack(&mut self, python: &Python, tasks: &TaskTable) -> Result<(), MemoryError> {
+    fn read_stack(&mut self, shared: &Shared<'_>) -> Result<(), MemoryError> {
+        let (python, tasks) = (shared.python, &*shared.tasks);
         let (layout, memory) = (&python.layout, &python.memory);
         let (stack, gather) = (&mut self.stack, &mut self.gather);
         let mut too = LoopAlongside {
@@ -262,7 +275,7 @@ impl LoopSampler {
         if let Some(task) = task_address(python, &self.found, &view) {
             too.plan.task = task;
         }
-        stack.follow(memory, layout, gather, ATTEMPTS, &mut too)
+        stack.follow(memory, layout, gather, shared.attempts, &mut too)
     }
 
     /// The position of a stock loop's frame, and its turn if it could be told; `None` for other

@@ -14,7 +14,7 @@ use asyncspy_model::{Event, LoopActivity, Sample, SamplingQuality};
 use super::clock::Ticker;
 use super::discovery::find_running_loops;
 use super::interruptions::InterruptionWatch;
-use super::loop_sampler::{LoopSampler, Shared};
+use super::loop_sampler::{LoopSampler, Shared, attempts_within};
 use super::tables::StackTable;
 use super::task_names::TaskTable;
 use crate::aio::Caches;
@@ -166,6 +166,7 @@ impl Sampler {
             tasks: &mut self.tasks,
             events: &mut self.pending,
             now_ns: now,
+            attempts: attempts_within(self.settings.interval_ns),
         };
         for one in &mut self.loops {
             one.watch_state(self.interruptions.is_stopped());
