@@ -46,6 +46,7 @@ pub const V3_8: Layout = Layout {
         localsplus: 360,
         stack_top: StackTop::Pointer(72),
         owner: FrameOwner::Generator(96),
+        outermost: Outermost::Unmarked,
         tagged: false,
         size: 120,
     },
@@ -166,6 +167,7 @@ pub const V3_10: Layout = Layout {
             base: 64,
         },
         owner: FrameOwner::Generator(88),
+        outermost: Outermost::Unmarked,
         size: 112,
         ..V3_9.frame
     },
@@ -246,6 +248,7 @@ pub const V3_11: Layout = Layout {
         localsplus: 72,
         stack_top: StackTop::Index(64),
         owner: FrameOwner::Byte(69),
+        outermost: Outermost::Entry(68),
         tagged: false,
         size: 72,
     },
@@ -326,6 +329,7 @@ pub const V3_12: Layout = Layout {
         previous: 8,
         code: 0,
         owner: FrameOwner::Byte(70),
+        outermost: Outermost::Shim,
         ..V3_11.frame
     },
     code: CodeLayout {
@@ -445,6 +449,7 @@ pub const V3_14: Layout = Layout {
         localsplus: 80,
         stack_top: StackTop::Pointer(64),
         owner: FrameOwner::Byte(74),
+        outermost: Outermost::Shim,
         tagged: true,
         size: 80,
         ..V3_13.frame

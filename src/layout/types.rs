@@ -167,6 +167,8 @@ pub struct FrameLayout {
     pub stack_top: StackTop,
     /// What says who owns the frame.
     pub owner: FrameOwner,
+    /// What tells that a frame is a thread's outermost, and not just one that has no caller yet.
+    pub outermost: Outermost,
     /// True if code, locals and stack entries carry tags in their low two bits.
     pub tagged: bool,
     /// How many bytes to read to have all of the above.
@@ -206,6 +208,17 @@ pub enum FrameOwner {
     /// `owner`, a byte: 0 thread, 1 generator, 2 frame object, 3 and more entry shims, which are
     /// no Python frames.
     Byte(u64),
+}
+
+/// What tells a thread's outermost frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outermost {
+    /// Nothing: any frame but a generator's can be.
+    Unmarked,
+    /// A byte at this offset that is 1 where C code has called into Python (`is_entry`, 3.11).
+    Entry(u64),
+    /// It is an entry shim (3.12 and later).
+    Shim,
 }
 
 /// Offsets in `PyCodeObject`.

@@ -4,7 +4,7 @@ use asyncspy_model::RemoteAddr;
 
 use super::code::CodeInfo;
 use super::object::Objects;
-use crate::layout::{FrameOwner, GeneratorFrame, Instruction, Layout};
+use crate::layout::{FrameOwner, GeneratorFrame, Instruction, Layout, Outermost};
 use crate::target::memory::{Fields, MemoryError, MemoryViewExt};
 
 /// Deepest stack that is followed. Python's own limit is 1000 by default.
@@ -26,6 +26,9 @@ pub struct RawFrame {
     pub previous: RemoteAddr,
     /// Who owns it.
     pub owner: Owner,
+    /// True if it can be a thread's outermost frame. One that is being entered has no caller
+    /// either, but cannot be.
+    pub may_be_outermost: bool,
 }
 
 /// Who owns a frame.
@@ -62,6 +65,11 @@ impl RawFrame {
                 _ => Owner::Shim,
             },
         };
+        let may_be_outermost = match frame.outermost {
+            Outermost::Unmarked => !matches!(owner, Owner::Generator(_)),
+            Outermost::Entry(offset) => fields.u8(offset) == 1,
+            Outermost::Shim => owner == Owner::Shim,
+        };
         let code = fields.ptr(frame.code);
         Self {
             addr,
@@ -75,6 +83,7 @@ impl RawFrame {
             },
             previous: fields.ptr(frame.previous),
             owner,
+            may_be_outermost,
         }
     }
 

@@ -431,12 +431,12 @@ fn same_frame(one: &RawFrame, two: &RawFrame, innermost: bool) -> bool {
         && (innermost || one.instruction == two.instruction)
 }
 
-/// A coroutine that has just been suspended has no calling frame: a chain that ends at one was
-/// torn off its thread.
+/// A coroutine that has just been suspended has no calling frame, nor has one that is about to be
+/// entered: a chain that ends there was torn off its thread.
 fn ends_at_thread(frames: &[RawFrame]) -> bool {
     frames
         .last()
-        .is_none_or(|last| last.previous.is_null() && !matches!(last.owner, Owner::Generator(_)))
+        .is_none_or(|last| last.previous.is_null() && last.may_be_outermost)
 }
 
 /// The outer frames that two reads agree on.

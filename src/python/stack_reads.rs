@@ -23,6 +23,7 @@ const MOST_AHEAD: usize = 64;
 /// The parts of one pass in a batch.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
+    thread: RemoteAddr,
     entry: Option<Wanted>,
     /// The C frame that is expected, and what it says.
     cframe: RemoteAddr,
@@ -31,6 +32,10 @@ pub(super) struct Plan {
     /// Where the ranges begin and end.
     bounds: Vec<(u64, u64)>,
 }
+
+/// A thread's own `_PyCFrame`, `root_cframe`, lies in its `PyThreadState`, which is no larger
+/// (Include/cpython/pystate.h, 3.11 and 3.12). Only that one may be without a frame.
+const ROOT_CFRAME_WITHIN: u64 = 1024;
 
 /// Ranges of memory that hold frames, those of the innermost frames first.
 #[derive(Debug, Default)]
@@ -230,6 +235,7 @@ impl Plan {
         cframe: RemoteAddr,
         gather: &mut Gather,
     ) {
+        self.thread = thread;
         (self.cframe, self.cframe_entry) = (cframe, None);
         self.entry = Some(match layout.thread.frame {
             FrameEntry::Direct(offset) => gather.want(thread.offset(offset), 8),
@@ -304,7 +310,10 @@ impl Plan {
             Some(wanted) if entry == self.cframe => gather.fields(wanted)?,
             _ => Fields(self.bytes(gather, entry.offset(current), 8, &mut 0)?),
         };
-        Some((entry, inside.ptr(0)))
+        let innermost = inside.ptr(0);
+        // One that is being set up holds whatever was on the C stack before.
+        let is_root = entry.0.wrapping_sub(self.thread.0) < ROOT_CFRAME_WITHIN;
+        (is_root || !innermost.is_null()).then_some((entry, innermost))
     }
 }
 

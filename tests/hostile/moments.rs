@@ -4,8 +4,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use asyncspy::aio::snapshot::{Snapshooter, SnapshotOptions};
+use asyncspy::layout::{FrameEntry, Outermost};
 use asyncspy::python::Python;
+use asyncspy::python::object::Objects;
 use asyncspy::python::recording::Recording;
+use asyncspy::python::thread::{read_interpreters, read_threads};
+use asyncspy::target::memory::MemoryViewExt;
 use asyncspy::target::recorded::RecordedMemory;
 use asyncspy::target::{MemoryError, MemoryView, Piece, ProcessMemory};
 use asyncspy_model::{RemoteAddr, Snapshot};
@@ -195,6 +199,55 @@ fn a_task_that_is_being_made_is_none_yet() -> Outcome {
         if !snapshot.complete || snapshot.tasks.len() + 1 != whole.tasks.len() {
             let (faults, count) = (&snapshot.faults, snapshot.tasks.len());
             return Err(format!("3.{minor}: {faults:?}, {count} tasks").into());
+        }
+    }
+    Ok(())
+}
+
+/// Where the threads of a recording name their innermost frames.
+fn entries(python: &Python) -> Outcome<Vec<RemoteAddr>> {
+    let objects = Objects {
+        view: python.memory.as_view(),
+        layout: &python.layout,
+    };
+    let head = python.interpreters_head(objects.view)?;
+    let (interpreters, _) = read_interpreters(objects, python.anchors.runtime, head)?;
+    let threads = interpreters
+        .iter()
+        .flat_map(|interpreter| read_threads(objects, interpreter).0);
+    let entry = |thread: RemoteAddr| match python.layout.thread.frame {
+        FrameEntry::Direct(offset) => Ok(thread.offset(offset)),
+        FrameEntry::CFrame { offset, current } => {
+            let cframe = objects.view.read_ptr(thread.offset(offset))?;
+            Ok(cframe.offset(current))
+        }
+    };
+    threads.map(|thread| entry(thread.addr)).collect()
+}
+
+/// A frame that is being entered has no caller yet, and what names it may name none: neither is
+/// a thread's whole stack.
+#[test]
+fn a_frame_that_is_being_entered_is_no_whole_stack() -> Outcome {
+    for minor in 11..=15 {
+        let recording = recording(minor)?;
+        let attached = Box::new(recording.memory.clone());
+        let python = Python::open(recording.facts.clone(), attached, recording.anchors)?;
+        let is_named_on_the_stack = matches!(python.layout.thread.frame, FrameEntry::CFrame { .. });
+        // In 3.11 an outermost frame looks like one that C code has just called.
+        let is_marked = python.layout.frame.outermost == Outermost::Shim;
+        for entry in entries(&python)? {
+            let frame = word_at(&recording.memory, entry.0).ok_or("no frame")?;
+            let caller = RemoteAddr(frame).offset(python.layout.frame.previous);
+            let caller = is_marked.then_some(caller);
+            let named = is_named_on_the_stack.then_some(entry);
+            for word in caller.into_iter().chain(named) {
+                let mut memory = recording.memory.clone();
+                memory.overwrite(word, &[0; 8]);
+                if take(&recording, memory)?.complete {
+                    return Err(format!("3.{minor}: whole without {word}").into());
+                }
+            }
         }
     }
     Ok(())
