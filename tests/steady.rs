@@ -64,3 +64,25 @@ fn the_fold_of_a_sample_allocates_next_to_nothing() {
     println!("{count} allocations in the fold of {SAMPLES} samples");
     assert!(count <= OF_A_FOLD * SAMPLES + GROWTH, "{count}");
 }
+
+/// `watch` may run for a week: what a loop runs is not kept, only its stalls are.
+#[test]
+fn an_analysis_of_stalls_alone_keeps_nothing_of_what_ran() {
+    let mut stream = MadeUpStream::new(4_096);
+    let mut analysis = Analysis::new(Settings {
+        stalls_only: true,
+        ..Settings::default()
+    });
+    for event in stream.opening() {
+        analysis.feed(&event);
+    }
+    let samples: Vec<_> = (0..10 * SAMPLES).map(|_| stream.sample()).collect();
+    let counted = measure(|| {
+        for sample in &samples {
+            assert!(analysis.feed(sample).is_empty());
+        }
+    });
+    let bytes = counted.bytes_current;
+    println!("{bytes} bytes more after {} samples", samples.len());
+    assert!(bytes < 64 << 10, "{bytes}");
+}

@@ -29,6 +29,7 @@ pub(super) struct Gathered {
     pub history: History,
     pub waits: Option<Waits>,
     pub call_tree: CachedCallTree,
+    stalls_only: bool,
 }
 
 /// What an event is judged by.
@@ -65,6 +66,7 @@ impl Gathered {
             history: History::default(),
             waits: settings.counts_waits.then(Waits::default),
             call_tree: CachedCallTree::default(),
+            stalls_only: settings.stalls_only,
         }
     }
 
@@ -123,18 +125,34 @@ impl Gathered {
     }
 
     fn add_slice(&mut self, tracked: &mut TrackedLoop, slice: &Slice, definitions: &Definitions) {
-        self.time.add(&tracked.path, slice, definitions);
-        self.holds.add(tracked.path.serial, slice, definitions);
         let (at, weight_ns) = (slice.until_ns, slice.weight_ns);
         match slice.content {
             Content::Unknown => {}
             Content::Idle => tracked.health.add_time(at, weight_ns, false),
-            Content::Busy(held) => {
-                tracked.health.add_time(at, weight_ns, true);
-                if let Some(task) = definitions.task(held.task) {
-                    self.history.add_held(task, weight_ns, at);
-                }
-            }
+            Content::Busy(_) => tracked.health.add_time(at, weight_ns, true),
+        }
+        if self.stalls_only {
+            return;
+        }
+        self.time.add(&tracked.path, slice, definitions);
+        self.holds.add(tracked.path.serial, slice, definitions);
+        if let Content::Busy(held) = slice.content
+            && let Some(task) = definitions.task(held.task)
+        {
+            self.history.add_held(task, weight_ns, at);
+        }
+    }
+
+    fn add_stall(
+        &mut self,
+        tracked: &TrackedLoop,
+        stall: &Stall,
+        stretch: &Stretch,
+        scene: &Scene,
+    ) {
+        if !self.stalls_only {
+            self.time
+                .add_stall(&tracked.path, stall, stretch, scene.definitions);
         }
     }
 
@@ -179,8 +197,7 @@ impl Gathered {
             stretch.number = self.ledger.number(stretch.number);
             let stall = scene.tell(&stretch, tracked, false);
             self.ledger.enter(&stall, stretch.is_error);
-            self.time
-                .add_stall(&tracked.path, &stall, &stretch, scene.definitions);
+            self.add_stall(tracked, &stall, &stretch, scene);
             findings.push(Finding::StallEnded(stall));
         }
     }
@@ -197,8 +214,7 @@ impl Gathered {
         };
         let is_error = stall.duration_ns >= scene.conditions.rules.error_threshold_ns;
         self.ledger.enter(&stall, is_error);
-        self.time
-            .add_stall(&tracked.path, &stall, &stretch, scene.definitions);
+        self.add_stall(tracked, &stall, &stretch, scene);
         findings.push(Finding::StallEnded(stall));
     }
 }

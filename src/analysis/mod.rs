@@ -81,10 +81,13 @@ pub struct Settings {
     pub counts_waits: bool,
     /// Whether to keep what each loop ran when, for [`Profile::timelines`]. That grows with time.
     pub keeps_timelines: bool,
+    /// Whether to gather stalls and the loops' health alone, for `watch`: neither profiles nor hot
+    /// places nor the tasks' history, which all grow with what the program does.
+    pub stalls_only: bool,
 }
 
 impl Default for Settings {
-    /// 100 ms and 500 ms, the last 1000 stalls, neither waits nor timelines.
+    /// 100 ms and 500 ms, the last 1000 stalls, all but waits and timelines.
     fn default() -> Self {
         Self {
             threshold_ns: 100_000_000,
@@ -92,6 +95,7 @@ impl Default for Settings {
             keep_stalls: 1_000,
             counts_waits: false,
             keeps_timelines: false,
+            stalls_only: false,
         }
     }
 }

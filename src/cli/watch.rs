@@ -62,6 +62,7 @@ pub(super) fn run(args: &WatchArgs, look: &LookArgs) -> Result<(), Error> {
     let mut analysis = Analysis::new(Settings {
         threshold_ns,
         error_threshold_ns,
+        stalls_only: true,
         ..Settings::default()
     });
     let mut printer = Printer::new(args, look, threshold_ns, error_threshold_ns);
