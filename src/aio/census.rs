@@ -187,6 +187,9 @@ impl Reader<'_, '_> {
         for (at, draft, range) in drafts {
             match draft {
                 Ok(Some(record)) if again.agrees(self.now, &pieces[range.clone()]) => {
+                    if record.is_ending() {
+                        continue;
+                    }
                     slots[at] = Some(match &mut memo {
                         Some(memo) => memo.keep(&pieces[range], record),
                         None => record,

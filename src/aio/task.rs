@@ -246,6 +246,9 @@ impl TaskRecord {
             edges: TaskEdges::default(),
             torn: false,
         };
+        if record.is_ending() {
+            return Ok(Some(record));
+        }
         record.waits_on = waits_on(objects, caches, &record, &frames)?;
         record.edges = edges_of(objects, caches, (&record, &frames), pieces)?;
         Ok(Some(record))
@@ -277,7 +280,7 @@ impl TaskRecord {
                 Ok(Some(_)) => {
                     let again = image.look_again(pieces.iter().copied())?;
                     if again.agrees(&image, &pieces) {
-                        return last;
+                        return last.map(|record| record.filter(|record| !record.is_ending()));
                     }
                 }
                 Err(error) if error.is_final() => return last,
@@ -288,6 +291,13 @@ impl TaskRecord {
             record.torn = true;
         }
         last
+    }
+
+    /// True if its coroutine has ended, so that it does at this moment. Only a proven record can
+    /// tell.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.state == Some(GeneratorState::Finished)
     }
 
     /// True if its coroutine was on a thread's stack when it was read.

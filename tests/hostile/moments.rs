@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use asyncspy::aio::snapshot::{Snapshooter, SnapshotOptions};
-use asyncspy::layout::{FrameEntry, Outermost};
+use asyncspy::layout::{FrameEntry, GeneratorFrame, GeneratorStates, Outermost, StatePlace};
 use asyncspy::python::Python;
 use asyncspy::python::object::Objects;
 use asyncspy::python::recording::Recording;
@@ -32,6 +32,11 @@ const CLASSES: [&str; 8] = [
 
 /// The class of what gather returns.
 const GATHERING: &str = "_GatheringFuture";
+
+/// `FRAME_CLEARED` (Include/internal/pycore_frame.h), by `FRAME_EXECUTING`.
+const fn frame_cleared(executing: i8) -> u8 {
+    if executing == 0 { 4 } else { 5 }
+}
 
 /// A class that none of these has to do with.
 const OTHER_CLASS: &str = "str";
@@ -248,6 +253,45 @@ fn a_frame_that_is_being_entered_is_no_whole_stack() -> Outcome {
                     return Err(format!("3.{minor}: whole without {word}").into());
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// A task whose coroutine has ended is about to be done: it is none any more.
+#[test]
+fn a_task_whose_coroutine_has_ended_is_none_any_more() -> Outcome {
+    for minor in MINORS {
+        let recording = recording(minor)?;
+        let mut memory = recording.memory.clone();
+        let whole = take(&recording, memory.clone())?;
+        let attached = Box::new(memory.clone());
+        let python = Python::open(recording.facts.clone(), attached, recording.anchors)?;
+        let task = whole.tasks.iter().find(|task| &*task.name == "wants-lock");
+        let task = task.ok_or("no such task")?.id.0;
+        let coro =
+            word_at(&memory, task.offset(python.layout.task.coro).0).ok_or("no coroutine")?;
+        let (word, ended): (u64, &[u8]) = match python.layout.generator.state {
+            GeneratorStates::Frame => match python.layout.generator.frame {
+                GeneratorFrame::Pointer(offset) => (coro + offset, &[0; 8]),
+                GeneratorFrame::Embedded(_) => return Err("a state without a number".into()),
+            },
+            GeneratorStates::Number {
+                place, executing, ..
+            } => match (place, python.layout.generator.frame) {
+                (StatePlace::FrameObject(_), GeneratorFrame::Pointer(offset)) => {
+                    (coro + offset, &[0; 8])
+                }
+                (StatePlace::Generator(offset) | StatePlace::FrameObject(offset), _) => {
+                    (coro + offset, &[frame_cleared(executing)])
+                }
+            },
+        };
+        memory.overwrite(RemoteAddr(word), ended);
+        let snapshot = take(&recording, memory)?;
+        if !snapshot.complete || snapshot.tasks.len() + 1 != whole.tasks.len() {
+            let (faults, count) = (&snapshot.faults, snapshot.tasks.len());
+            return Err(format!("3.{minor}: {faults:?}, {count} tasks").into());
         }
     }
     Ok(())
