@@ -95,20 +95,19 @@ pub fn read_link(
 fn read_generator(objects: Objects<'_>, addr: RemoteAddr) -> Result<Link, MemoryError> {
     let layout = objects.layout;
     let mut bytes = [0; OBJECT_SIZE as usize];
-    let (frame_addr, piece) = match layout.generator.frame {
+    let (frame_addr, size) = match layout.generator.frame {
         GeneratorFrame::Embedded(offset) => {
             let size = offset + layout.frame.size;
             let place = bytes
                 .get_mut(..size as usize)
                 .ok_or(MemoryError::implausible(addr, "a generator's layout"))?;
             objects.view.read(addr, place)?;
-            (addr.offset(offset), (addr.offset(OB_TYPE), size - OB_TYPE))
+            (addr.offset(offset), size)
         }
         GeneratorFrame::Pointer(offset) => {
             let size = layout.generator.qualname + 8;
             objects.view.read(addr, &mut bytes[..size as usize])?;
-            let piece = (addr.offset(OB_TYPE), size - OB_TYPE);
-            (Fields(&bytes).ptr(offset), piece)
+            (Fields(&bytes).ptr(offset), size)
         }
     };
     let mut link = Link {
@@ -116,7 +115,7 @@ fn read_generator(objects: Objects<'_>, addr: RemoteAddr) -> Result<Link, Memory
         frame: None,
         qualname: Fields(&bytes).ptr(layout.generator.qualname),
         next: RemoteAddr::NULL,
-        pieces: [piece, NO_PIECE, NO_PIECE],
+        pieces: [(addr.offset(OB_TYPE), size - OB_TYPE), NO_PIECE, NO_PIECE],
     };
     if frame_addr.is_null() {
         return Ok(link);

@@ -226,34 +226,9 @@ impl StackReader {
         let mut before: Vec<RawFrame> = Vec::new();
         let mut met = 0;
         for attempt in 0..attempts {
-            // Either the frames are where others were lately, or they are found and read at once,
-            // which succeeds in the end where a thread is ever elsewhere.
             let learns = attempt < SWEEPS;
             let sweeps = attempt % 2 == 0 && learns && !self.haunts.is_empty();
-            if !sweeps {
-                self.walk(memory, layout, gather)?;
-            }
-            if !sweeps && learns {
-                self.haunts.note(&self.previous_chain);
-                self.haunts.note_entry(self.cframe);
-            }
-            gather.clear();
-            too.expect(&self.previous_chain);
-            if sweeps {
-                self.plan_haunts(layout, too, gather);
-            } else {
-                self.plan(layout, too, gather);
-            }
-            gather.run(memory)?;
-            if sweeps {
-                self.haunts.forget_unread(&self.second, gather);
-            }
-            let walked = std::mem::take(&mut self.previous_chain);
-            if self.predicted.len() <= MAX_PROVEN && self.take(layout, gather) {
-                self.previous_chain = walked;
-                self.haunts.note(&self.chain.frames);
-                self.haunts.note_entry(self.cframe);
-                self.remember();
+            if self.attempt(memory, layout, gather, too, (sweeps, learns))? {
                 return Ok(());
             }
             stable = longest(stable, std::mem::take(&mut self.common));
@@ -262,10 +237,9 @@ impl StackReader {
                 stable = longest(stable, executing);
             } else {
                 // Two walks, never one with itself.
-                stable = longest(stable, common_outer(&walked, &before));
-                before.clone_from(&walked);
+                stable = longest(stable, common_outer(&self.previous_chain, &before));
+                before.clone_from(&self.previous_chain);
             }
-            self.previous_chain = walked;
             met += self.predicted.len();
             // It is too deep ever to be proven: two looks tell what they agree on.
             let too_deep = self.predicted.len() > MAX_PROVEN && attempt > 0;
@@ -276,6 +250,46 @@ impl StackReader {
         self.chain.frames = stable;
         self.chain.proven = false;
         Ok(())
+    }
+
+    /// Looks for the stack once; true if it is proven. Either the frames are where others were
+    /// lately, which `sweeps`, or they are found and read at once, which succeeds in the end where
+    /// a thread is ever elsewhere; `learns` keeps in mind where they were.
+    fn attempt(
+        &mut self,
+        memory: &dyn ProcessMemory,
+        layout: &Layout,
+        gather: &mut Gather,
+        too: &mut dyn Alongside,
+        (sweeps, learns): (bool, bool),
+    ) -> Result<bool, MemoryError> {
+        if !sweeps {
+            self.walk(memory, layout, gather)?;
+        }
+        if !sweeps && learns {
+            self.haunts.note(&self.previous_chain);
+            self.haunts.note_entry(self.cframe);
+        }
+        gather.clear();
+        too.expect(&self.previous_chain);
+        if sweeps {
+            self.plan_haunts(layout, too, gather);
+        } else {
+            self.plan(layout, too, gather);
+        }
+        gather.run(memory)?;
+        if sweeps {
+            self.haunts.forget_unread(&self.second, gather);
+        }
+        let walked = std::mem::take(&mut self.previous_chain);
+        let is_proven = self.predicted.len() <= MAX_PROVEN && self.take(layout, gather);
+        self.previous_chain = walked;
+        if is_proven {
+            self.haunts.note(&self.chain.frames);
+            self.haunts.note_entry(self.cframe);
+            self.remember();
+        }
+        Ok(is_proven)
     }
 
     /// The frames from the innermost generator outwards that executes, or else from the anchor,
