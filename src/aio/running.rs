@@ -13,7 +13,7 @@ use crate::python::stack::StackReader;
 use crate::python::thread::Thread;
 use crate::target::gather::Gather;
 use crate::target::image::PageImage;
-use crate::target::memory::{MemoryError, MemoryViewExt};
+use crate::target::memory::{MemoryError, MemoryViewExt, ProcessMemory};
 
 /// How often the stack of a running thread is tried until it is proven.
 const ATTEMPTS: usize = 1000;
@@ -82,7 +82,29 @@ impl ThreadActivity {
         activity.loop_addr = activity.note(loop_addr)?.unwrap_or(RemoteAddr::NULL);
         let loop_frame = loop_frame_of(objects, caches, &activity.chain);
         activity.loop_frame = activity.note(loop_frame)?.flatten();
+        activity.proven &= activity.loop_stands(image.memory(), layout)?;
         Ok(activity)
+    }
+
+    /// True unless the loop has gone on since its frame was met: what its locals say would be of
+    /// another moment than the stack.
+    fn loop_stands(
+        &self,
+        memory: &dyn ProcessMemory,
+        layout: &Layout,
+    ) -> Result<bool, MemoryError> {
+        let depth = self.loop_frame.as_ref().map(|found| found.depth);
+        let Some(met) = depth.and_then(|depth| self.chain.frames.get(depth)) else {
+            return Ok(true);
+        };
+        let bytes = memory
+            .as_view()
+            .read_vec(met.addr, layout.frame.size as usize);
+        match bytes {
+            Ok(bytes) => Ok(RawFrame::decode(layout, met.addr, &bytes) == *met),
+            Err(error) if error.is_final() => Err(error),
+            Err(_) => Ok(false),
+        }
     }
 
     /// What was read; what could not be read leaves the activity unproven.
