@@ -1,14 +1,17 @@
 //! Memory that was another a moment ago: what was read at two moments is never taken for one.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use asyncspy::aio::Caches;
+use asyncspy::aio::running::ThreadActivity;
 use asyncspy::aio::snapshot::{Snapshooter, SnapshotOptions};
 use asyncspy::layout::{FrameEntry, GeneratorFrame, GeneratorStates, Outermost, StatePlace};
 use asyncspy::python::Python;
 use asyncspy::python::object::Objects;
 use asyncspy::python::recording::Recording;
 use asyncspy::python::thread::{read_interpreters, read_threads};
+use asyncspy::target::image::PageImage;
 use asyncspy::target::memory::MemoryViewExt;
 use asyncspy::target::recorded::RecordedMemory;
 use asyncspy::target::{MemoryError, MemoryView, Piece, ProcessMemory};
@@ -41,12 +44,13 @@ const fn frame_cleared(executing: i8) -> u8 {
 /// A class that none of these has to do with.
 const OTHER_CLASS: &str = "str";
 
-/// Recorded memory in which one word was another when it was read for the first time.
+/// Recorded memory in which one word was another when it was read for the first few times.
 struct Belated {
     recorded: RecordedMemory,
     word: RemoteAddr,
     was: u64,
-    is_over: AtomicBool,
+    /// How many reads are to come that find it so.
+    reads: AtomicUsize,
 }
 
 impl Belated {
@@ -55,7 +59,9 @@ impl Belated {
         let Some(place) = buf.get_mut(offset..).and_then(|rest| rest.get_mut(..8)) else {
             return;
         };
-        if !self.is_over.swap(true, Ordering::Relaxed) {
+        let reads = self.reads.load(Ordering::Relaxed);
+        if reads > 0 {
+            self.reads.store(reads - 1, Ordering::Relaxed);
             place.copy_from_slice(&self.was.to_le_bytes());
         }
     }
@@ -171,7 +177,7 @@ fn an_object_that_has_just_become_another_is_read_again() -> Outcome {
                 recorded: recording.memory.clone(),
                 word,
                 was,
-                is_over: AtomicBool::new(false),
+                reads: AtomicUsize::new(1),
             };
             let snapshot = take(&recording, belated)?;
             let facts = facts(&snapshot);
@@ -292,6 +298,66 @@ fn a_task_whose_coroutine_has_ended_is_none_any_more() -> Outcome {
         if !snapshot.complete || snapshot.tasks.len() + 1 != whole.tasks.len() {
             let (faults, count) = (&snapshot.faults, snapshot.tasks.len());
             return Err(format!("3.{minor}: {faults:?}, {count} tasks").into());
+        }
+    }
+    Ok(())
+}
+
+/// How often a frame is read until its stack is proven: it is found, and read in two passes.
+const READS_OF_A_STACK: usize = 3;
+
+/// Where the loops' own frames say at which instruction they stand.
+fn positions_of_loops(python: &Python) -> Outcome<Vec<RemoteAddr>> {
+    let image = PageImage::new(&python.memory);
+    let objects = Objects {
+        view: &image,
+        layout: &python.layout,
+    };
+    let head = python.interpreters_head(&image)?;
+    let (interpreters, _) = read_interpreters(objects, python.anchors.runtime, head)?;
+    let mut found = Vec::new();
+    for interpreter in &interpreters {
+        for thread in read_threads(objects, interpreter).0 {
+            let (caches, pid) = (&mut Caches::default(), python.facts.inner_pid);
+            let activity = ThreadActivity::read(&image, &python.layout, caches, &thread, pid)?;
+            let frame = activity.loop_frame.map(|frame| frame.addr);
+            found.extend(frame.map(|frame| frame.offset(python.layout.frame.instruction)));
+        }
+    }
+    Ok(found)
+}
+
+/// A loop that has gone on between the read of its thread's stack and that of its locals is read
+/// again: what both say is of one moment.
+#[test]
+fn a_loop_that_has_gone_on_meanwhile_is_read_again() -> Outcome {
+    for minor in MINORS {
+        let recording = recording(minor)?;
+        let whole = take(&recording, recording.memory.clone())?;
+        let attached = Box::new(recording.memory.clone());
+        let python = Python::open(recording.facts.clone(), attached, recording.anchors)?;
+        let words = positions_of_loops(&python)?;
+        if words.len() != 2 {
+            return Err(format!("3.{minor}: {} loops", words.len()).into());
+        }
+        for word in words {
+            let now = word_at(&recording.memory, word.0).ok_or("no position")?;
+            for reads in 1..=READS_OF_A_STACK {
+                let belated = Belated {
+                    recorded: recording.memory.clone(),
+                    word,
+                    was: now + 2,
+                    reads: AtomicUsize::new(reads),
+                };
+                let snapshot = take(&recording, belated)?;
+                let stacks = |snapshot: &Snapshot| -> Vec<_> {
+                    let threads = snapshot.threads.iter();
+                    threads.map(|thread| thread.stack.clone()).collect()
+                };
+                if snapshot.complete && stacks(&snapshot) != stacks(&whole) {
+                    return Err(format!("3.{minor}, {word}: another moment's stack").into());
+                }
+            }
         }
     }
     Ok(())
