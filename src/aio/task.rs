@@ -204,8 +204,8 @@ fn not_none(objects: Objects<'_>, value: RemoteAddr) -> Result<RemoteAddr, Memor
 }
 
 impl TaskRecord {
-    /// Reads a task through a view; `None` if it has ended or is none yet. `pieces` receives the ranges that
-    /// decided the record.
+    /// Reads a task through a view; `None` if it has ended or is none yet. `pieces` receives the
+    /// ranges that decided the record.
     ///
     /// # Errors
     /// When the task itself cannot be read; a chain that cannot be followed ends early.
@@ -374,7 +374,8 @@ fn read_leaf(
     Ok(Some(Leaf { class, kind, done }))
 }
 
-/// What tells that another object may lie at this address by now.
+/// The range of memory (address, length in bytes) that tells what kind of object lies here.
+#[must_use]
 pub const fn type_piece(addr: RemoteAddr) -> (RemoteAddr, u64) {
     (addr.offset(OB_TYPE), 8)
 }

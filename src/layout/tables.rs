@@ -232,6 +232,7 @@ pub const V3_11: Layout = Layout {
         frame: FrameEntry::CFrame {
             offset: 56,
             current: 8,
+            root: 336,
         },
         dict: 128,
         thread_id: 152,
@@ -317,6 +318,7 @@ pub const V3_12: Layout = Layout {
         frame: FrameEntry::CFrame {
             offset: 56,
             current: 0,
+            root: 272,
         },
         dict: 112,
         thread_id: 136,

@@ -132,12 +132,15 @@ pub struct ThreadLayout {
 pub enum FrameEntry {
     /// A pointer at this offset.
     Direct(u64),
-    /// A pointer to a `_PyCFrame` at `offset`, in which the frame is at `current`.
+    /// A pointer to a `_PyCFrame` at `offset`, in which the frame is at `current`. One that is
+    /// being set up holds whatever was on the C stack before (`_PyEval_EvalFrameDefault`).
     CFrame {
         /// Offset of `cframe` in the thread.
         offset: u64,
         /// Offset of `current_frame` in the `_PyCFrame`.
         current: u64,
+        /// Offset of `root_cframe` in the thread: the only one that may be without a frame.
+        root: u64,
     },
 }
 

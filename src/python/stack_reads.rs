@@ -33,10 +33,6 @@ pub(super) struct Plan {
     bounds: Vec<(u64, u64)>,
 }
 
-/// A thread's own `_PyCFrame`, `root_cframe`, lies in its `PyThreadState`, which is no larger
-/// (Include/cpython/pystate.h, 3.11 and 3.12). Only that one may be without a frame.
-const ROOT_CFRAME_WITHIN: u64 = 1024;
-
 /// Ranges of memory that hold frames, those of the innermost frames first.
 #[derive(Debug, Default)]
 pub(super) struct Ranges {
@@ -239,7 +235,7 @@ impl Plan {
         (self.cframe, self.cframe_entry) = (cframe, None);
         self.entry = Some(match layout.thread.frame {
             FrameEntry::Direct(offset) => gather.want(thread.offset(offset), 8),
-            FrameEntry::CFrame { offset, current } => {
+            FrameEntry::CFrame { offset, current, .. } => {
                 if !cframe.is_null() {
                     self.cframe_entry = Some(gather.want(cframe.offset(current), 8));
                 }
@@ -300,7 +296,7 @@ impl Plan {
     /// when they are where nothing was read.
     pub fn innermost(&self, layout: &Layout, gather: &Gather) -> Option<(RemoteAddr, RemoteAddr)> {
         let entry = gather.fields(self.entry?)?.ptr(0);
-        let FrameEntry::CFrame { current, .. } = layout.thread.frame else {
+        let FrameEntry::CFrame { current, root, .. } = layout.thread.frame else {
             return Some((RemoteAddr::NULL, entry));
         };
         if entry.is_null() {
@@ -311,8 +307,7 @@ impl Plan {
             _ => Fields(self.bytes(gather, entry.offset(current), 8, &mut 0)?),
         };
         let innermost = inside.ptr(0);
-        // One that is being set up holds whatever was on the C stack before.
-        let is_root = entry.0.wrapping_sub(self.thread.0) < ROOT_CFRAME_WITHIN;
+        let is_root = entry == self.thread.offset(root);
         (is_root || !innermost.is_null()).then_some((entry, innermost))
     }
 }
@@ -332,7 +327,7 @@ pub(super) fn entry(
             let frame = or_null(view.read_ptr(thread.offset(offset)))?;
             Ok((RemoteAddr::NULL, frame))
         }
-        FrameEntry::CFrame { offset, current } => {
+        FrameEntry::CFrame { offset, current, .. } => {
             let cframe = or_null(view.read_ptr(thread.offset(offset)))?;
             if cframe.is_null() {
                 return Ok((cframe, cframe));

@@ -228,7 +228,7 @@ fn entries(python: &Python) -> Outcome<Vec<RemoteAddr>> {
         .flat_map(|interpreter| read_threads(objects, interpreter).0);
     let entry = |thread: RemoteAddr| match python.layout.thread.frame {
         FrameEntry::Direct(offset) => Ok(thread.offset(offset)),
-        FrameEntry::CFrame { offset, current } => {
+        FrameEntry::CFrame { offset, current, .. } => {
             let cframe = objects.view.read_ptr(thread.offset(offset))?;
             Ok(cframe.offset(current))
         }
