@@ -15,6 +15,15 @@ const MANAGED_DICT: u64 = 1 << 4;
 /// `ma_keys` of `PyDictObject`; `ma_values` is behind it (Include/cpython/dictobject.h).
 const DICT_KEYS: u64 = 32;
 
+/// An object, and where its attributes are.
+struct Located {
+    object: RemoteAddr,
+    class: RemoteAddr,
+    /// `tp_flags` of the class.
+    flags: u64,
+    attributes: Attributes,
+}
+
 /// Where the attributes of an object are.
 #[derive(Clone, Copy)]
 enum Attributes {
@@ -39,13 +48,12 @@ impl Objects<'_> {
         &self,
         object: RemoteAddr,
     ) -> Result<Vec<(RemoteAddr, RemoteAddr)>, MemoryError> {
-        let class = self.type_of(object)?;
-        let flags = self.view.read_u64(class.offset(self.layout.type_.flags))?;
-        match self.locate_attributes(object, class, flags)? {
+        let located = self.locate(object)?;
+        match located.attributes {
             Attributes::None => Ok(Vec::new()),
             Attributes::Dict(dict) => self.dict_items(dict),
             Attributes::Values(first) => {
-                let keys = class.offset(self.layout.type_.cached_keys);
+                let keys = located.class.offset(self.layout.type_.cached_keys);
                 let (entries, stride, count) = self.dict_entries(self.view.read_ptr(keys)?)?;
                 let bytes = self.view.read_vec(entries, (stride * count) as usize)?;
                 let names = bytes
@@ -58,6 +66,18 @@ impl Objects<'_> {
                     .collect())
             }
         }
+    }
+
+    fn locate(&self, object: RemoteAddr) -> Result<Located, MemoryError> {
+        let class = self.type_of(object)?;
+        let flags = self.view.read_u64(class.offset(self.layout.type_.flags))?;
+        let attributes = self.locate_attributes(object, class, flags)?;
+        Ok(Located {
+            object,
+            class,
+            flags,
+            attributes,
+        })
     }
 
     fn locate_attributes(
@@ -123,10 +143,7 @@ impl Objects<'_> {
         &self,
         object: RemoteAddr,
     ) -> Result<Option<(RemoteAddr, u64)>, MemoryError> {
-        let class = self.type_of(object)?;
-        let flags = self.view.read_u64(class.offset(self.layout.type_.flags))?;
-        let located = self.locate_attributes(object, class, flags)?;
-        self.values_range(class, located)
+        self.values_range(&self.locate(object)?)
     }
 
     /// The ranges of memory (address, length) that decide what attributes an object has: where
@@ -138,25 +155,19 @@ impl Objects<'_> {
         &self,
         object: RemoteAddr,
     ) -> Result<impl Iterator<Item = (RemoteAddr, u64)>, MemoryError> {
-        let class = self.type_of(object)?;
-        let flags = self.view.read_u64(class.offset(self.layout.type_.flags))?;
-        let located = self.locate_attributes(object, class, flags)?;
-        let table = match located {
+        let located = self.locate(object)?;
+        let table = match located.attributes {
             Attributes::Dict(dict) => Some((dict.offset(DICT_KEYS), 16)),
             Attributes::None | Attributes::Values(_) => None,
         };
-        let values = self.values_range(class, located)?;
-        let home = self.attribute_home(object, class, flags)?;
+        let values = self.values_range(&located)?;
+        let home = self.attribute_home(&located)?;
         Ok(home.into_iter().chain(table).chain(values))
     }
 
-    fn values_range(
-        &self,
-        class: RemoteAddr,
-        located: Attributes,
-    ) -> Result<Option<(RemoteAddr, u64)>, MemoryError> {
+    fn values_range(&self, located: &Located) -> Result<Option<(RemoteAddr, u64)>, MemoryError> {
         let keys = |at: RemoteAddr| self.dict_entries(self.view.read_ptr(at)?);
-        Ok(match located {
+        Ok(match located.attributes {
             Attributes::None => None,
             Attributes::Dict(dict) => {
                 let (entries, stride, count) = keys(dict.offset(DICT_KEYS))?;
@@ -166,7 +177,7 @@ impl Objects<'_> {
                 }
             }
             Attributes::Values(first) => {
-                let (_, _, count) = keys(class.offset(self.layout.type_.cached_keys))?;
+                let (_, _, count) = keys(located.class.offset(self.layout.type_.cached_keys))?;
                 Some((first, 8 * count))
             }
         })
@@ -174,12 +185,13 @@ impl Objects<'_> {
 
     /// The words in which an object says where its attributes are; `None` when its class gives it
     /// none.
-    fn attribute_home(
-        &self,
-        object: RemoteAddr,
-        class: RemoteAddr,
-        flags: u64,
-    ) -> Result<Option<(RemoteAddr, u64)>, MemoryError> {
+    fn attribute_home(&self, located: &Located) -> Result<Option<(RemoteAddr, u64)>, MemoryError> {
+        let &Located {
+            object,
+            class,
+            flags,
+            ..
+        } = located;
         let managed = flags & MANAGED_DICT != 0;
         Ok(match self.layout.attributes {
             AttributeStorage::ValuesOrDict if managed => Some((object.before(32), 16)),

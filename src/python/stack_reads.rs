@@ -235,7 +235,9 @@ impl Plan {
         (self.cframe, self.cframe_entry) = (cframe, None);
         self.entry = Some(match layout.thread.frame {
             FrameEntry::Direct(offset) => gather.want(thread.offset(offset), 8),
-            FrameEntry::CFrame { offset, current, .. } => {
+            FrameEntry::CFrame {
+                offset, current, ..
+            } => {
                 if !cframe.is_null() {
                     self.cframe_entry = Some(gather.want(cframe.offset(current), 8));
                 }
@@ -327,7 +329,9 @@ pub(super) fn entry(
             let frame = or_null(view.read_ptr(thread.offset(offset)))?;
             Ok((RemoteAddr::NULL, frame))
         }
-        FrameEntry::CFrame { offset, current, .. } => {
+        FrameEntry::CFrame {
+            offset, current, ..
+        } => {
             let cframe = or_null(view.read_ptr(thread.offset(offset)))?;
             if cframe.is_null() {
                 return Ok((cframe, cframe));
