@@ -215,6 +215,11 @@ impl TaskRecord {
         addr: RemoteAddr,
         pieces: &mut Vec<(RemoteAddr, u64)>,
     ) -> Result<Option<Self>, MemoryError> {
+        let kind = caches.types.kind_of(objects, addr)?;
+        // What dead weak references refer to: nothing else has this type.
+        if kind == TypeKind::None {
+            return Ok(None);
+        }
         let fields = TaskFields::read(objects, caches, addr)?;
         // Without a coroutine it is being made or taken apart; the collector may run meanwhile, so
         // that it takes long. As long as it is registered it has one.
@@ -235,7 +240,7 @@ impl TaskRecord {
         places.reverse();
         frames.reverse();
         let mut record = Self {
-            kind: caches.types.kind_of(objects, addr)?,
+            kind,
             fields,
             name,
             name_cut,

@@ -66,7 +66,8 @@ fn same_table(before: SetHead, after: SetHead) -> bool {
     before.table == after.table && before.mask == after.mask && before.fill <= after.fill
 }
 
-/// The living members of the WeakSet at `addr`: its `data` is a set of weak references.
+/// The members of the WeakSet at `addr`: its `data` is a set of weak references. Where one is
+/// dead, Python's `None` is among them: it takes no read more to tell when the members are read.
 ///
 /// # Errors
 /// As [`read_set`]; and when the WeakSet itself makes no sense.
@@ -91,11 +92,11 @@ pub fn read_weak_set(
         layout,
     };
     image.prefetch(set.members.iter().map(|weakref| (*weakref, 24)))?;
-    let mut living = Vec::new();
+    let mut members = Vec::new();
     let mut doubtful = Vec::new();
     for weakref in set.members {
         match referent(objects, types, weakref) {
-            Ok(target) => living.extend(target),
+            Ok(target) => members.extend(target),
             Err(error) if error.is_final() => return Err(error),
             Err(_) => doubtful.push(weakref),
         }
@@ -109,14 +110,11 @@ pub fn read_weak_set(
             .collect();
         proven &= !doubtful.iter().any(|weakref| now.contains(weakref));
     }
-    Ok(ReadSet {
-        members: living,
-        proven,
-    })
+    Ok(ReadSet { members, proven })
 }
 
-/// What a weak reference refers to; `None` when it is dead, or no weak reference any more: it
-/// died with its task.
+/// What a weak reference refers to: Python's `None`, when it is dead; `None`, when it is no weak
+/// reference any more: it died with its task.
 fn referent(
     objects: Objects<'_>,
     types: &mut TypeCache,
@@ -126,6 +124,5 @@ fn referent(
         return Ok(None);
     }
     let target = objects.weakref_target(weakref)?;
-    let dead = target.is_null() || types.kind_of(objects, target)? == TypeKind::None;
-    Ok((!dead).then_some(target))
+    Ok((!target.is_null()).then_some(target))
 }
