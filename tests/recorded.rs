@@ -24,9 +24,7 @@ fn recorded(minor: u8, ending: &str) -> PathBuf {
 
 fn open(minor: u8) -> Outcome<Python> {
     let file = File::open(recorded(minor, "memory"))?;
-    let recording = Recording::read_from(BufReader::new(file))?;
-    let memory = Box::new(recording.memory);
-    Ok(Python::open(recording.facts, memory, recording.anchors)?)
+    Ok(Recording::read_from(BufReader::new(file))?.open()?)
 }
 
 fn take(python: &Python) -> Outcome<Snapshot> {

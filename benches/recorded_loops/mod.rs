@@ -26,9 +26,7 @@ use asyncspy_model::{Event, LoopSample, RemoteAddr};
 pub fn open(minor: u8) -> Result<Python, Box<dyn Error>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded");
     let file = File::open(folder.join(format!("3.{minor}.memory")))?;
-    let recording = Recording::read_from(BufReader::new(file))?;
-    let memory = Box::new(recording.memory);
-    Ok(Python::open(recording.facts, memory, recording.anchors)?)
+    Ok(Recording::read_from(BufReader::new(file))?.open()?)
 }
 
 /// One loop and all that its sampler shares with others.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use asyncspy_model::RemoteAddr;
 use serde::{Deserialize, Serialize};
 
-use super::attach::{Anchors, Python};
+use super::attach::{Anchors, AttachError, Python};
 use crate::layout::PythonVersion;
 use crate::target::process::ProcessFacts;
 use crate::target::recorded::RecordedMemory;
@@ -66,6 +66,15 @@ impl Recording {
                 asyncio_table: header.asyncio_table,
             },
         })
+    }
+
+    /// The recorded interpreter.
+    ///
+    /// # Errors
+    /// As [`Python::open`].
+    pub fn open(&self) -> Result<Python, AttachError> {
+        let memory = Box::new(self.memory.clone());
+        Python::open(self.facts.clone(), memory, self.anchors)
     }
 
     /// Writes what was recorded of an interpreter.

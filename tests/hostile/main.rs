@@ -11,3 +11,4 @@ mod moments;
 mod recorded_loops;
 mod samples;
 mod snapshots;
+mod unfinished;

@@ -4,10 +4,14 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
+use asyncspy::aio::snapshot::{Snapshooter, SnapshotOptions};
+use asyncspy::python::Python;
+use asyncspy::python::object::Objects;
 use asyncspy::python::recording::Recording;
+use asyncspy::python::thread::{Thread, read_interpreters, read_threads};
 use asyncspy::target::recorded::RecordedMemory;
 use asyncspy::target::{MemoryError, MemoryView, Piece, ProcessMemory};
-use asyncspy_model::RemoteAddr;
+use asyncspy_model::{RemoteAddr, Snapshot};
 use asyncspy_test_support::Outcome;
 use proptest::prelude::*;
 
@@ -22,6 +26,43 @@ pub fn recording(minor: u8) -> Outcome<Recording> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded");
     let file = File::open(folder.join(format!("3.{minor}.memory")))?;
     Ok(Recording::read_from(BufReader::new(file))?)
+}
+
+/// A snapshot of an interpreter whose memory is another once it was attached to.
+///
+/// # Errors
+/// When it cannot be attached to or read.
+pub fn take(
+    recording: &Recording,
+    memory: impl ProcessMemory + Send + Sync + 'static,
+) -> Outcome<Snapshot> {
+    let mut python = recording.open()?;
+    python.memory = Box::new(memory);
+    Ok(Snapshooter::for_one().take(&python, SnapshotOptions::default())?)
+}
+
+/// All threads.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn threads(python: &Python) -> Outcome<Vec<Thread>> {
+    let objects = Objects {
+        view: python.memory.as_view(),
+        layout: &python.layout,
+    };
+    let head = python.interpreters_head(objects.view)?;
+    let (interpreters, _) = read_interpreters(objects, python.anchors.runtime, head)?;
+    let threads = interpreters
+        .iter()
+        .flat_map(|interpreter| read_threads(objects, interpreter).0);
+    Ok(threads.collect())
+}
+
+/// The word at an address, if it can be read.
+pub fn word_at(memory: &RecordedMemory, addr: u64) -> Option<u64> {
+    let mut word = [0; 8];
+    memory.read(RemoteAddr(addr), &mut word).ok()?;
+    Some(u64::from_le_bytes(word))
 }
 
 /// Memory of a process, and what is found where it has none.

@@ -5,20 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use asyncspy::aio::Caches;
 use asyncspy::aio::running::ThreadActivity;
-use asyncspy::aio::snapshot::{Snapshooter, SnapshotOptions};
-use asyncspy::layout::{FrameEntry, GeneratorFrame, GeneratorStates, Outermost, StatePlace};
 use asyncspy::python::Python;
-use asyncspy::python::object::Objects;
 use asyncspy::python::recording::Recording;
-use asyncspy::python::thread::{read_interpreters, read_threads};
 use asyncspy::target::image::PageImage;
-use asyncspy::target::memory::MemoryViewExt;
 use asyncspy::target::recorded::RecordedMemory;
 use asyncspy::target::{MemoryError, MemoryView, Piece, ProcessMemory};
 use asyncspy_model::{RemoteAddr, Snapshot};
 use asyncspy_test_support::Outcome;
 
-use crate::memory::{recording, telling_words};
+use crate::memory::{recording, take, telling_words, threads, word_at};
 use crate::snapshots::{MINORS, facts};
 
 /// Classes of what tasks and their chains consist of.
@@ -35,11 +30,6 @@ const CLASSES: [&str; 8] = [
 
 /// The class of what gather returns.
 const GATHERING: &str = "_GatheringFuture";
-
-/// `FRAME_CLEARED` (Include/internal/pycore_frame.h), by `FRAME_EXECUTING`.
-const fn frame_cleared(executing: i8) -> u8 {
-    if executing == 0 { 4 } else { 5 }
-}
 
 /// A class that none of these has to do with.
 const OTHER_CLASS: &str = "str";
@@ -92,12 +82,6 @@ impl ProcessMemory for Belated {
     }
 }
 
-fn word_at(memory: &RecordedMemory, addr: u64) -> Option<u64> {
-    let mut word = [0; 8];
-    memory.read(RemoteAddr(addr), &mut word).ok()?;
-    Some(u64::from_le_bytes(word))
-}
-
 /// The classes that occur in a recording, by their names' addresses.
 struct Classes<'a> {
     memory: &'a RecordedMemory,
@@ -120,22 +104,11 @@ impl Classes<'_> {
     }
 }
 
-fn take(
-    recording: &Recording,
-    memory: impl ProcessMemory + Send + Sync + 'static,
-) -> Outcome<Snapshot> {
-    let attached = Box::new(recording.memory.clone());
-    let mut python = Python::open(recording.facts.clone(), attached, recording.anchors)?;
-    python.memory = Box::new(memory);
-    Ok(Snapshooter::for_one().take(&python, SnapshotOptions::default())?)
-}
-
 /// Words of a recording, each with what it may have held a moment ago: the classes of what decides
 /// a task's record, and where the futures of gather keep their attributes.
 fn places(recording: &Recording) -> Outcome<Vec<(RemoteAddr, u64)>> {
     let memory = &recording.memory;
-    let attached = Box::new(memory.clone());
-    let python = Python::open(recording.facts.clone(), attached, recording.anchors)?;
+    let python = recording.open()?;
     let mut classes = Classes {
         memory,
         name: python.layout.type_.name,
@@ -190,139 +163,18 @@ fn an_object_that_has_just_become_another_is_read_again() -> Outcome {
     Ok(())
 }
 
-/// A task that is being made has a type but no coroutine yet, for as long as the collector runs:
-/// it is no task, and nothing is wrong.
-#[test]
-fn a_task_that_is_being_made_is_none_yet() -> Outcome {
-    for minor in MINORS {
-        let recording = recording(minor)?;
-        let mut memory = recording.memory.clone();
-        let whole = take(&recording, memory.clone())?;
-        let attached = Box::new(memory.clone());
-        let python = Python::open(recording.facts.clone(), attached, recording.anchors)?;
-        let task = whole.tasks.iter().find(|task| &*task.name == "wants-lock");
-        let task = task.ok_or("no such task")?.id.0;
-        let layout = &python.layout.task;
-        for field in [layout.coro, layout.name, layout.fut_waiter] {
-            memory.overwrite(task.offset(field), &[0; 8]);
-        }
-        let snapshot = take(&recording, memory)?;
-        if !snapshot.complete || snapshot.tasks.len() + 1 != whole.tasks.len() {
-            let (faults, count) = (&snapshot.faults, snapshot.tasks.len());
-            return Err(format!("3.{minor}: {faults:?}, {count} tasks").into());
-        }
-    }
-    Ok(())
-}
-
-/// Where the threads of a recording name their innermost frames.
-fn entries(python: &Python) -> Outcome<Vec<RemoteAddr>> {
-    let objects = Objects {
-        view: python.memory.as_view(),
-        layout: &python.layout,
-    };
-    let head = python.interpreters_head(objects.view)?;
-    let (interpreters, _) = read_interpreters(objects, python.anchors.runtime, head)?;
-    let threads = interpreters
-        .iter()
-        .flat_map(|interpreter| read_threads(objects, interpreter).0);
-    let entry = |thread: RemoteAddr| match python.layout.thread.frame {
-        FrameEntry::Direct(offset) => Ok(thread.offset(offset)),
-        FrameEntry::CFrame { offset, current, .. } => {
-            let cframe = objects.view.read_ptr(thread.offset(offset))?;
-            Ok(cframe.offset(current))
-        }
-    };
-    threads.map(|thread| entry(thread.addr)).collect()
-}
-
-/// A frame that is being entered has no caller yet, and what names it may name none: neither is
-/// a thread's whole stack.
-#[test]
-fn a_frame_that_is_being_entered_is_no_whole_stack() -> Outcome {
-    for minor in 11..=15 {
-        let recording = recording(minor)?;
-        let attached = Box::new(recording.memory.clone());
-        let python = Python::open(recording.facts.clone(), attached, recording.anchors)?;
-        let is_named_on_the_stack = matches!(python.layout.thread.frame, FrameEntry::CFrame { .. });
-        // In 3.11 an outermost frame looks like one that C code has just called.
-        let is_marked = python.layout.frame.outermost == Outermost::Shim;
-        for entry in entries(&python)? {
-            let frame = word_at(&recording.memory, entry.0).ok_or("no frame")?;
-            let caller = RemoteAddr(frame).offset(python.layout.frame.previous);
-            let caller = is_marked.then_some(caller);
-            let named = is_named_on_the_stack.then_some(entry);
-            for word in caller.into_iter().chain(named) {
-                let mut memory = recording.memory.clone();
-                memory.overwrite(word, &[0; 8]);
-                if take(&recording, memory)?.complete {
-                    return Err(format!("3.{minor}: whole without {word}").into());
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A task whose coroutine has ended is about to be done: it is none any more.
-#[test]
-fn a_task_whose_coroutine_has_ended_is_none_any_more() -> Outcome {
-    for minor in MINORS {
-        let recording = recording(minor)?;
-        let mut memory = recording.memory.clone();
-        let whole = take(&recording, memory.clone())?;
-        let attached = Box::new(memory.clone());
-        let python = Python::open(recording.facts.clone(), attached, recording.anchors)?;
-        let task = whole.tasks.iter().find(|task| &*task.name == "wants-lock");
-        let task = task.ok_or("no such task")?.id.0;
-        let coro =
-            word_at(&memory, task.offset(python.layout.task.coro).0).ok_or("no coroutine")?;
-        let (word, ended): (u64, &[u8]) = match python.layout.generator.state {
-            GeneratorStates::Frame => match python.layout.generator.frame {
-                GeneratorFrame::Pointer(offset) => (coro + offset, &[0; 8]),
-                GeneratorFrame::Embedded(_) => return Err("a state without a number".into()),
-            },
-            GeneratorStates::Number {
-                place, executing, ..
-            } => match (place, python.layout.generator.frame) {
-                (StatePlace::FrameObject(_), GeneratorFrame::Pointer(offset)) => {
-                    (coro + offset, &[0; 8])
-                }
-                (StatePlace::Generator(offset) | StatePlace::FrameObject(offset), _) => {
-                    (coro + offset, &[frame_cleared(executing)])
-                }
-            },
-        };
-        memory.overwrite(RemoteAddr(word), ended);
-        let snapshot = take(&recording, memory)?;
-        if !snapshot.complete || snapshot.tasks.len() + 1 != whole.tasks.len() {
-            let (faults, count) = (&snapshot.faults, snapshot.tasks.len());
-            return Err(format!("3.{minor}: {faults:?}, {count} tasks").into());
-        }
-    }
-    Ok(())
-}
-
 /// How often a frame is read until its stack is proven: it is found, and read in two passes.
 const READS_OF_A_STACK: usize = 3;
 
 /// Where the loops' own frames say at which instruction they stand.
 fn positions_of_loops(python: &Python) -> Outcome<Vec<RemoteAddr>> {
     let image = PageImage::new(&python.memory);
-    let objects = Objects {
-        view: &image,
-        layout: &python.layout,
-    };
-    let head = python.interpreters_head(&image)?;
-    let (interpreters, _) = read_interpreters(objects, python.anchors.runtime, head)?;
+    let (caches, pid) = (&mut Caches::default(), python.facts.inner_pid);
     let mut found = Vec::new();
-    for interpreter in &interpreters {
-        for thread in read_threads(objects, interpreter).0 {
-            let (caches, pid) = (&mut Caches::default(), python.facts.inner_pid);
-            let activity = ThreadActivity::read(&image, &python.layout, caches, &thread, pid)?;
-            let frame = activity.loop_frame.map(|frame| frame.addr);
-            found.extend(frame.map(|frame| frame.offset(python.layout.frame.instruction)));
-        }
+    for thread in threads(python)? {
+        let activity = ThreadActivity::read(&image, &python.layout, caches, &thread, pid)?;
+        let frame = activity.loop_frame.map(|frame| frame.addr);
+        found.extend(frame.map(|frame| frame.offset(python.layout.frame.instruction)));
     }
     Ok(found)
 }
@@ -334,8 +186,7 @@ fn a_loop_that_has_gone_on_meanwhile_is_read_again() -> Outcome {
     for minor in MINORS {
         let recording = recording(minor)?;
         let whole = take(&recording, recording.memory.clone())?;
-        let attached = Box::new(recording.memory.clone());
-        let python = Python::open(recording.facts.clone(), attached, recording.anchors)?;
+        let python = recording.open()?;
         let words = positions_of_loops(&python)?;
         if words.len() != 2 {
             return Err(format!("3.{minor}: {} loops", words.len()).into());

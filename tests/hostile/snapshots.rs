@@ -22,8 +22,7 @@ pub const MINORS: std::ops::RangeInclusive<u8> = 8..=15;
 /// A snapshot of an interpreter whose memory turns hostile once it was attached to; `None` when
 /// nothing of it can be read.
 fn take(what: &str, recording: &Recording, memory: HostileMemory) -> Outcome<Option<Snapshot>> {
-    let true_memory = Box::new(recording.memory.clone());
-    let mut python = Python::open(recording.facts.clone(), true_memory, recording.anchors)?;
+    let mut python = recording.open()?;
     python.memory = Box::new(memory);
     within_bounds(what, move || {
         let mut snapshooter = Snapshooter::default();
