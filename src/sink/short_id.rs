@@ -1,8 +1,7 @@
 //! Ids of tasks, as short as they still tell them apart.
 
-use std::collections::HashSet;
-
 use asyncspy_model::{Snapshot, TaskId};
+use rustc_hash::FxHashSet;
 
 /// Digits of a whole address.
 pub(super) const FULL: usize = 16;
@@ -13,7 +12,7 @@ const LEAST: usize = 4;
 /// How many of the last hexadecimal digits tell the tasks of a snapshot apart.
 pub(super) fn digits(snapshot: &Snapshot) -> usize {
     let distinct = |digits: &usize| {
-        let mut seen = HashSet::new();
+        let mut seen = FxHashSet::default();
         let mut ids = snapshot.tasks.iter().map(|task| task.id.0.0);
         ids.all(|id| seen.insert(id & ((1 << (4 * digits)) - 1)))
     };

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::HashMap;
 
 use asyncspy_model::{Location, TaskInfo, TaskState, WaitsOn};
 use regex::Regex;
+use rustc_hash::FxHashMap;
 
 use super::escape::{MAX_COLUMNS, escape};
 use super::likeness::{FOLD_FROM, Likeness, name_pattern};
@@ -126,7 +126,7 @@ pub(super) fn matches(filter: &Regex, task: &TaskInfo, tasks: &TasksById<'_>) ->
 /// Makes rows of tasks; equal ones become one row unless `all`.
 pub(super) fn fold<'a>(members: &[&'a TaskInfo], tasks: &TasksById<'_>, all: bool) -> Vec<Row<'a>> {
     let mut groups: Vec<Vec<&'a TaskInfo>> = Vec::new();
-    let mut group_of: HashMap<Likeness<'a>, usize> = HashMap::new();
+    let mut group_of: FxHashMap<Likeness<'a>, usize> = FxHashMap::default();
     for task in members {
         let group = *group_of.entry(Likeness::of(task)).or_insert(groups.len());
         match groups.get_mut(group) {

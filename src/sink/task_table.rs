@@ -1,11 +1,11 @@
 //! `ps`: the tasks of a process as a table, a group for each loop.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
 use std::io;
 
 use asyncspy_model::{LoopId, Snapshot, TaskInfo, TaskState};
 use regex::Regex;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::escape::escape;
 use super::grid::{Cell, Column, Layout, column};
@@ -95,7 +95,7 @@ fn write_strays(
     groups: &Groups<'_>,
     table: &Table<'_>,
 ) -> io::Result<()> {
-    let known: HashSet<LoopId> = snapshot.loops.iter().map(|info| info.id).collect();
+    let known: FxHashSet<LoopId> = snapshot.loops.iter().map(|info| info.id).collect();
     for id in groups.order.iter().filter(|id| !known.contains(id)) {
         lines.line("")?;
         lines.painted(
@@ -109,7 +109,7 @@ fn write_strays(
 
 /// The rows of each loop.
 struct Groups<'a> {
-    rows: HashMap<LoopId, Vec<Row<'a>>>,
+    rows: FxHashMap<LoopId, Vec<Row<'a>>>,
     /// Loops in the order of their first task.
     order: Vec<LoopId>,
     /// Tasks that the filter let through.
@@ -120,7 +120,7 @@ struct Groups<'a> {
 
 impl<'a> Groups<'a> {
     fn new(snapshot: &'a Snapshot, tasks: &TasksById<'a>, options: &TaskTableOptions) -> Self {
-        let mut members: HashMap<LoopId, Vec<&'a TaskInfo>> = HashMap::new();
+        let mut members: FxHashMap<LoopId, Vec<&'a TaskInfo>> = FxHashMap::default();
         let mut order = Vec::new();
         let mut matching = 0;
         for task in &snapshot.tasks {
@@ -135,7 +135,7 @@ impl<'a> Groups<'a> {
             }
             group.push(task);
         }
-        let mut rows = HashMap::new();
+        let mut rows = FxHashMap::default();
         for (id, members) in &members {
             let mut group = fold(members, tasks, options.all);
             sort(&mut group, options.sort);
@@ -189,7 +189,7 @@ struct Line<'a> {
 /// The rows of every loop, in columns of the same width, so that the eye can run down the page.
 struct Table<'a> {
     layout: Layout,
-    lines: HashMap<LoopId, Vec<Line<'a>>>,
+    lines: FxHashMap<LoopId, Vec<Line<'a>>>,
 }
 
 impl<'a> Table<'a> {
@@ -198,7 +198,7 @@ impl<'a> Table<'a> {
             cells: cells(row, id_digits),
             role: row_role(row.task),
         };
-        let lines: HashMap<LoopId, Vec<Line<'a>>> = groups
+        let lines: FxHashMap<LoopId, Vec<Line<'a>>> = groups
             .rows
             .iter()
             .map(|(id, rows)| (*id, rows.iter().map(line).collect()))
