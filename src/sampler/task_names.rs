@@ -49,7 +49,8 @@ impl TaskTable {
     }
 
     /// The number of the task at `task` if it runs the coroutine `coro`; `None` if it does not,
-    /// cannot be read, or too many were defined in this second. `events` receives its definition at the first time.
+    /// cannot be read, or too many were defined in this second. `events` receives its definition
+    /// at the first time.
     pub fn resolve(
         &mut self,
         memory: &dyn ProcessMemory,

@@ -177,32 +177,16 @@ pub(super) fn holder<'a>(
 
 #[cfg(test)]
 mod tests {
+    use asyncspy_model::Location;
+
     use super::*;
     use crate::sink::fixtures::{at, idle_loop, loop_id, snapshot, thread};
 
-    #[test]
-    fn a_callback_is_placed_where_it_is_and_not_where_the_loop_was_started() {
-        let library = |function: &str, file: &str, line| {
-            at(
-                function,
-                &format!("/usr/lib/python3.12/asyncio/{file}"),
-                line,
-            )
-        };
-        let stack = [
-            library(
-                "_SelectorSocketTransport._read_ready",
-                "selector_events.py",
-                1012,
-            ),
-            library("Handle._run", "events.py", 88),
-            library("BaseEventLoop._run_once", "base_events.py", 1987),
-            library("BaseEventLoop.run_forever", "base_events.py", 641),
-            at("serve", "/srv/app/shop/__main__.py", 9),
-        ];
+    /// How a callback is told that holds a loop with this stack.
+    fn told(stack: Vec<Location>) -> String {
         let running = ThreadInfo {
             loop_id: Some(loop_id(0)),
-            stack: stack.into_iter().collect(),
+            stack: stack.into(),
             ..thread(4242, "MainThread")
         };
         let busy = LoopInfo {
@@ -212,8 +196,46 @@ mod tests {
         let snapshot = snapshot(vec![busy], Vec::new());
         let tasks = TasksById::new(&snapshot);
         let holder = holder(&tasks, &snapshot.loops[0], Some(&running));
-        let text = holder.map(|holder| holder.within(200)).unwrap_or_default();
+        holder.map(|holder| holder.within(200)).unwrap_or_default()
+    }
+
+    fn asyncio(function: &str, file: &str) -> Location {
+        at(function, &format!("/usr/lib/python3.12/asyncio/{file}"), 88)
+    }
+
+    #[test]
+    fn a_callback_is_placed_where_it_is_and_not_where_the_loop_was_started() {
+        let text = told(vec![
+            asyncio("_SelectorSocketTransport._read_ready", "selector_events.py"),
+            asyncio("Handle._run", "events.py"),
+            asyncio("BaseEventLoop._run_once", "base_events.py"),
+            asyncio("BaseEventLoop.run_forever", "base_events.py"),
+            at("serve", "/srv/app/shop/__main__.py", 9),
+        ]);
         let place = "a callback in _SelectorSocketTransport._read_ready (";
+        assert!(text.contains(place), "{text}");
+        let site = "/usr/lib/python3.12/site-packages";
+        let text = told(vec![
+            at(
+                "RequestHandler.data_received",
+                &format!("{site}/aiohttp/web_protocol.py"),
+                371,
+            ),
+            asyncio("Runner.run", "runners.py"),
+            at("run", &format!("{site}/uvloop/__init__.py"), 109),
+            at("serve", "/srv/app/shop/__main__.py", 9),
+        ]);
+        let place = "a callback in RequestHandler.data_received (";
+        assert!(text.contains(place), "{text}");
+        let text = told(vec![
+            at(
+                "RequestHandler.data_received",
+                &format!("{site}/aiohttp/web_protocol.py"),
+                371,
+            ),
+            at("run", &format!("{site}/uvloop/__init__.py"), 82),
+            at("serve", "/srv/app/shop/__main__.py", 9),
+        ]);
         assert!(text.contains(place), "{text}");
     }
 }
