@@ -11,6 +11,7 @@ mod kinds;
 mod lifecycle;
 mod locals;
 mod namespaces;
+mod oracle;
 mod programs;
 mod record;
 
