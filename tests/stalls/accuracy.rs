@@ -7,7 +7,7 @@ use asyncspy_test_support::trials::{one_per_minor, trial, trial_unless};
 use asyncspy_test_support::{Interpreter, Outcome, Target};
 use libtest_mimic::Trial;
 
-use crate::evidence::{Evidence, LOOKS_NS, Log, THRESHOLD};
+use crate::evidence::{Evidence, Log, THRESHOLD, looks_ns};
 use crate::short_or_long;
 use crate::watching::Watching;
 
@@ -68,7 +68,7 @@ fn accuracy(interpreter: &Interpreter, uvloop: bool) -> Outcome {
         let watching = watching?;
         let interval_ns = watching.interval_ns;
         let limit_ns = if uvloop {
-            interval_ns + LOOKS_NS
+            interval_ns + looks_ns()
         } else {
             BEGIN_LIMIT_NS
         };

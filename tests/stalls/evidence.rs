@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::pauses;
 use crate::watching::{Place, Stall, Told};
+use crate::{pauses, watching};
 
 /// The program reads the clock around the call that blocks. What its callback and its turn do
 /// before and after that is part of the stall, but not of this truth.
@@ -21,7 +21,10 @@ const SLICE_NS: u64 = 20_000_000;
 
 /// How long two looks at a loop take, one at either end of a stall: what happens during a look
 /// may have been before it or after it. Not optimised, asyncspy takes its time.
-pub const LOOKS_NS: u64 = if cfg!(debug_assertions) { 1_500_000 } else { 0 };
+pub fn looks_ns() -> u64 {
+    let is_optimised = !cfg!(debug_assertions) || watching::is_other_binary();
+    if is_optimised { 0 } else { 1_500_000 }
+}
 
 /// What `blocker.py` says of itself.
 #[derive(Debug, Deserialize)]
@@ -164,7 +167,7 @@ impl Evidence {
             self.worst_begin_ns = self.worst_begin_ns.max(begin_off);
             self.worst_uncertainty_ns = self.worst_uncertainty_ns.max(stall.uncertainty_ns);
         }
-        let is_uncertain = stall.uncertainty_ns > interval_ns * 6 / 5 + LOOKS_NS;
+        let is_uncertain = stall.uncertainty_ns > interval_ns * 6 / 5 + looks_ns();
         let is_far = off > allowed + SLICE_NS;
         let has_task = expected.has_task(stall) && expected.has_handler(stall);
         let place = stall.culprit.as_ref();

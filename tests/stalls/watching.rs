@@ -14,8 +14,16 @@ use serde_json::Value;
 /// The program under test: the one of this build, or another that `BINARY_UNDER_TEST` names, such
 /// as an optimised one that is to be shipped.
 pub fn binary() -> OsString {
-    let other = std::env::var_os("BINARY_UNDER_TEST");
-    other.unwrap_or_else(|| env!("CARGO_BIN_EXE_asyncspy").into())
+    other_binary().unwrap_or_else(|| env!("CARGO_BIN_EXE_asyncspy").into())
+}
+
+fn other_binary() -> Option<OsString> {
+    std::env::var_os("BINARY_UNDER_TEST")
+}
+
+/// True if the program under test is not the one of this build.
+pub fn is_other_binary() -> bool {
+    other_binary().is_some()
 }
 
 /// A place in code, as `watch --json` writes it.
