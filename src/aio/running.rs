@@ -241,7 +241,7 @@ pub fn running_loop(
         }
         RunningLoop::Dict => {
             let found = objects.dict_get(thread.dict, KEY)?;
-            not_none(objects, found.unwrap_or(RemoteAddr::NULL))
+            objects.not_none(found.unwrap_or(RemoteAddr::NULL))
         }
         RunningLoop::DictHolder => {
             let Some(holder) = objects.dict_get(thread.dict, KEY)? else {
@@ -251,19 +251,7 @@ pub fn running_loop(
             if objects.view.read_u32(holder.offset(24))?.cast_signed() != inner_pid {
                 return Ok(RemoteAddr::NULL);
             }
-            not_none(objects, objects.view.read_ptr(holder.offset(16))?)
+            objects.not_none(objects.view.read_ptr(holder.offset(16))?)
         }
     }
-}
-
-/// Null instead of `None`.
-fn not_none(objects: Objects<'_>, value: RemoteAddr) -> Result<RemoteAddr, MemoryError> {
-    if value.is_null() {
-        return Ok(value);
-    }
-    let class = objects.type_of(value)?;
-    let name = class.offset(objects.layout.type_.name);
-    let name = objects.view.read_ptr(name)?;
-    let is_none = objects.view.read_u64(name)? == u64::from_le_bytes(*b"NoneType");
-    Ok(if is_none { RemoteAddr::NULL } else { value })
 }

@@ -173,14 +173,14 @@ impl TaskFields {
                 "_loop" => task.loop_addr = value,
                 "_coro" => task.coro = value,
                 "_name" => task.name = value,
-                "_fut_waiter" => task.fut_waiter = not_none(objects, value)?,
+                "_fut_waiter" => task.fut_waiter = objects.not_none(value)?,
                 "_state" => task.pending = objects.str_equals(value, "PENDING")?,
                 "_must_cancel" => task.cancelling |= objects.read_int(value)? == Some(1),
                 "_num_cancels_requested" => {
                     task.cancelling |= objects.read_int(value)? != Some(0);
                 }
                 "_Future__asyncio_awaited_by" => {
-                    let value = not_none(objects, value)?;
+                    let value = objects.not_none(value)?;
                     task.awaited_by = (value, !value.is_null());
                 }
                 _ => {}
@@ -191,16 +191,6 @@ impl TaskFields {
         }
         Ok(task)
     }
-}
-
-/// Null instead of `None`. Its type is the only one of that name.
-fn not_none(objects: Objects<'_>, value: RemoteAddr) -> Result<RemoteAddr, MemoryError> {
-    let class = objects.type_of(value)?;
-    let name = objects
-        .view
-        .read_ptr(class.offset(objects.layout.type_.name))?;
-    let is_none = objects.view.read_u64(name)? == u64::from_le_bytes(*b"NoneType");
-    Ok(if is_none { RemoteAddr::NULL } else { value })
 }
 
 impl TaskRecord {

@@ -393,7 +393,8 @@ fn find_with_py_spy(memory: &LiveMemory, files: &[&Mapping]) -> Option<Anchors> 
 
 /// Where `_asyncio` publishes its table; null when it does not, or is not loaded.
 fn find_asyncio_table(memory: &LiveMemory, files: &[&Mapping]) -> RemoteAddr {
-    let found = files.iter().find_map(|mapping| {
+    // A module of its own stands last; it is part of the executable where that is static.
+    let found = files.iter().rev().find_map(|mapping| {
         let section = open_elf(memory.pid(), mapping)?.section(".AsyncioDebug")?;
         Some(RemoteAddr(section.addr))
     });

@@ -340,6 +340,20 @@ impl<'a> Objects<'a> {
         }
     }
 
+    /// Null instead of `None`, which alone has a type of its name.
+    ///
+    /// # Errors
+    /// As [`type_of`](Self::type_of).
+    pub fn not_none(&self, value: RemoteAddr) -> Result<RemoteAddr, MemoryError> {
+        if value.is_null() {
+            return Ok(value);
+        }
+        let class = self.type_of(value)?;
+        let name = self.view.read_ptr(class.offset(self.layout.type_.name))?;
+        let is_none = self.view.read_u64(name)? == u64::from_le_bytes(*b"NoneType");
+        Ok(if is_none { RemoteAddr::NULL } else { value })
+    }
+
     /// What a `weakref` refers to (`wr_object`); `None` when it is dead.
     ///
     /// # Errors

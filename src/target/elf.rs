@@ -3,11 +3,15 @@
 
 use std::fs::File;
 
-use object::read::elf::{ElfFile64, ProgramHeader};
-use object::{Endianness, Object, ObjectSection, ReadCache};
+use object::elf::{FileHeader64, SectionHeader64};
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader as _};
+use object::{Endianness, ReadCache};
 
 use super::maps::Mapping;
 use super::memory::Fields;
+
+type Header = FileHeader64<Endianness>;
+type SectionHeader = SectionHeader64<Endianness>;
 
 /// A range in the target, from a section or symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,19 +35,17 @@ impl ElfImage {
     #[must_use]
     pub fn new(file: File, first: &Mapping) -> Option<Self> {
         let cache = ReadCache::new(file);
-        let load_bias = {
-            let elf = ElfFile64::<Endianness, _>::parse(&cache).ok()?;
-            load_bias(&elf, first)?
-        };
+        let load_bias = load_bias(&cache, first)?;
         Some(Self { cache, load_bias })
     }
 
     /// The section of that name, if it is loaded.
     #[must_use]
     pub fn section(&self, name: &str) -> Option<Placed> {
-        let elf = ElfFile64::<Endianness, _>::parse(&self.cache).ok()?;
-        let section = elf.section_by_name(name)?;
-        (section.address() != 0).then(|| self.place(section.address(), section.size()))
+        let (endian, [section]) = self.sections([name])?;
+        let section = section?;
+        let (address, size) = (section.sh_addr(endian), section.sh_size(endian));
+        (address != 0).then(|| self.place(address, size))
     }
 
     /// The dynamic symbols of these names, in their order. The two tables are read whole: asking
@@ -53,31 +55,45 @@ impl ElfImage {
         /// `sizeof(Elf64_Sym)` (elf(5)).
         const SYMBOL: usize = 24;
         let mut found = [None; N];
-        let Ok(elf) = ElfFile64::<Endianness, _>::parse(&self.cache) else {
-            return found;
-        };
-        let table = |name| elf.section_by_name(name)?.data().ok();
-        let (Some(symbols), Some(texts)) = (table(".dynsym"), table(".dynstr")) else {
+        let Some((symbols, texts)) = self.dynamic_tables() else {
             return found;
         };
         for symbol in symbols.chunks_exact(SYMBOL) {
             let symbol = Fields(symbol);
-            let start = symbol.i32(0).cast_unsigned() as usize;
-            let Some(text) = texts.get(start..) else {
-                continue;
-            };
-            let is = |name: &str| {
-                text.strip_prefix(name.as_bytes())
-                    .is_some_and(|rest| rest.first() == Some(&0))
-            };
+            let is = |name: &&str| is_at(texts, symbol.i32(0).cast_unsigned(), name);
             let (address, size) = (symbol.u64(8), symbol.u64(16));
-            if let Some(index) = names.iter().position(|name| is(name))
+            if let Some(index) = names.iter().position(is)
                 && address != 0
             {
                 found[index] = Some(self.place(address, size));
             }
         }
         found
+    }
+
+    /// The dynamic symbols and their names.
+    fn dynamic_tables(&self) -> Option<(&[u8], &[u8])> {
+        let (endian, sections) = self.sections([".dynsym", ".dynstr"])?;
+        let data = |section: Option<&SectionHeader>| section?.data(endian, &self.cache).ok();
+        let [symbols, texts] = sections.map(data);
+        Some((symbols?, texts?))
+    }
+
+    /// The headers of the sections of these names. Their names are read whole.
+    fn sections<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> Option<(Endianness, [Option<&SectionHeader>; N])> {
+        let header = Header::parse(&self.cache).ok()?;
+        let endian = header.endian().ok()?;
+        let headers = header.section_headers(endian, &self.cache).ok()?;
+        let texts = header.section_strings_index(endian, &self.cache).ok()?;
+        let texts = headers.get(texts.0)?.data(endian, &self.cache).ok()?;
+        let find = |name| {
+            let is = |section: &&SectionHeader| is_at(texts, section.sh_name(endian), name);
+            headers.iter().find(is)
+        };
+        Some((endian, names.map(find)))
     }
 
     fn place(&self, address: u64, size: u64) -> Placed {
@@ -88,14 +104,20 @@ impl ElfImage {
     }
 }
 
+/// True if this text, and no longer one, begins at this offset.
+fn is_at(texts: &[u8], start: u32, text: &str) -> bool {
+    let found = texts.get(start as usize..);
+    let rest = found.and_then(|found| found.strip_prefix(text.as_bytes()));
+    rest.is_some_and(|rest| rest.first() == Some(&0))
+}
+
 /// What to add to an address in the file to get the one in the target.
-fn load_bias<'d>(
-    elf: &ElfFile64<'d, Endianness, &'d ReadCache<File>>,
-    first: &Mapping,
-) -> Option<u64> {
-    let endian = elf.endian();
-    let lowest = elf
-        .elf_program_headers()
+fn load_bias(cache: &ReadCache<File>, first: &Mapping) -> Option<u64> {
+    let header = Header::parse(cache).ok()?;
+    let endian = header.endian().ok()?;
+    let lowest = header
+        .program_headers(endian, cache)
+        .ok()?
         .iter()
         .filter(|header| header.p_type(endian) == object::elf::PT_LOAD)
         .min_by_key(|header| header.p_vaddr(endian))?;
