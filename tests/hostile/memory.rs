@@ -5,10 +5,12 @@ use std::io::BufReader;
 use std::path::Path;
 
 use asyncspy::aio::snapshot::{Snapshooter, SnapshotOptions};
+use asyncspy::layout::FrameEntry;
 use asyncspy::python::Python;
 use asyncspy::python::object::Objects;
 use asyncspy::python::recording::Recording;
 use asyncspy::python::thread::{Thread, read_interpreters, read_threads};
+use asyncspy::target::memory::MemoryViewExt;
 use asyncspy::target::recorded::RecordedMemory;
 use asyncspy::target::{MemoryError, MemoryView, Piece, ProcessMemory};
 use asyncspy_model::{RemoteAddr, Snapshot};
@@ -56,6 +58,22 @@ pub fn threads(python: &Python) -> Outcome<Vec<Thread>> {
         .iter()
         .flat_map(|interpreter| read_threads(objects, interpreter).0);
     Ok(threads.collect())
+}
+
+/// Where a thread names its innermost frame.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn entry(python: &Python, thread: &Thread) -> Outcome<RemoteAddr> {
+    Ok(match python.layout.thread.frame {
+        FrameEntry::Direct(offset) => thread.addr.offset(offset),
+        FrameEntry::CFrame {
+            offset, current, ..
+        } => {
+            let cframe = python.memory.read_ptr(thread.addr.offset(offset))?;
+            cframe.offset(current)
+        }
+    })
 }
 
 /// The word at an address, if it can be read.

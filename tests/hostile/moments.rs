@@ -13,7 +13,7 @@ use asyncspy::target::{MemoryError, MemoryView, Piece, ProcessMemory};
 use asyncspy_model::{RemoteAddr, Snapshot};
 use asyncspy_test_support::Outcome;
 
-use crate::memory::{recording, take, telling_words, threads, word_at};
+use crate::memory::{entry, recording, take, telling_words, threads, word_at};
 use crate::snapshots::{MINORS, facts};
 
 /// Classes of what tasks and their chains consist of.
@@ -34,25 +34,27 @@ const GATHERING: &str = "_GatheringFuture";
 /// A class that none of these has to do with.
 const OTHER_CLASS: &str = "str";
 
-/// Recorded memory in which one word was another when it was read for the first few times.
+/// Recorded memory in which some words were others when they were read for the first few times.
 struct Belated {
     recorded: RecordedMemory,
-    word: RemoteAddr,
-    was: u64,
-    /// How many reads are to come that find it so.
+    /// Where they are, and what they were.
+    words: Vec<(RemoteAddr, u64)>,
+    /// How many reads are to come that find one so.
     reads: AtomicUsize,
 }
 
 impl Belated {
     fn alter(&self, base: u64, buf: &mut [u8]) {
-        let offset = self.word.0.wrapping_sub(base) as usize;
-        let Some(place) = buf.get_mut(offset..).and_then(|rest| rest.get_mut(..8)) else {
-            return;
-        };
-        let reads = self.reads.load(Ordering::Relaxed);
-        if reads > 0 {
-            self.reads.store(reads - 1, Ordering::Relaxed);
-            place.copy_from_slice(&self.was.to_le_bytes());
+        for (word, was) in &self.words {
+            let offset = word.0.wrapping_sub(base) as usize;
+            let Some(place) = buf.get_mut(offset..).and_then(|rest| rest.get_mut(..8)) else {
+                continue;
+            };
+            let reads = self.reads.load(Ordering::Relaxed);
+            if reads > 0 {
+                self.reads.store(reads - 1, Ordering::Relaxed);
+                place.copy_from_slice(&was.to_le_bytes());
+            }
         }
     }
 }
@@ -148,8 +150,7 @@ fn an_object_that_has_just_become_another_is_read_again() -> Outcome {
         for (word, was) in places {
             let belated = Belated {
                 recorded: recording.memory.clone(),
-                word,
-                was,
+                words: vec![(word, was)],
                 reads: AtomicUsize::new(1),
             };
             let snapshot = take(&recording, belated)?;
@@ -196,8 +197,7 @@ fn a_loop_that_has_gone_on_meanwhile_is_read_again() -> Outcome {
             for reads in 1..=READS_OF_A_STACK {
                 let belated = Belated {
                     recorded: recording.memory.clone(),
-                    word,
-                    was: now + 2,
+                    words: vec![(word, now + 2)],
                     reads: AtomicUsize::new(reads),
                 };
                 let snapshot = take(&recording, belated)?;
@@ -212,4 +212,75 @@ fn a_loop_that_has_gone_on_meanwhile_is_read_again() -> Outcome {
         }
     }
     Ok(())
+}
+
+/// More often than this, what a turn shows is not read for one snapshot.
+const READS_OF_A_TURN: usize = 40;
+
+/// The stack of a turn is never shown with the beginning of another turn.
+#[test]
+fn a_stack_and_its_turn_are_of_one_moment() -> Outcome {
+    for minor in MINORS {
+        let recording = recording(minor)?;
+        let words = next_turn(&recording)?;
+        let whole = moment(&take(&recording, recording.memory.clone())?)?;
+        let mut moments = [false; 2];
+        for reads in 0..=READS_OF_A_TURN {
+            let belated = Belated {
+                recorded: recording.memory.clone(),
+                words: words.clone(),
+                reads: AtomicUsize::new(reads),
+            };
+            let snapshot = take(&recording, belated)?;
+            let found = moment(&snapshot)?;
+            let (is_old_stack, is_old_turn) = (found.0 < whole.0, found.1 > whole.1 + SECOND / 2);
+            if snapshot.complete && is_old_stack != is_old_turn {
+                return Err(format!("3.{minor} after {reads}: {found:?}, not {whole:?}").into());
+            }
+            moments[usize::from(is_old_turn)] |= snapshot.complete;
+        }
+        if moments != [true; 2] {
+            return Err(format!("3.{minor}: not both moments were seen").into());
+        }
+    }
+    Ok(())
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+/// How deep the stack of the thread is whose loop is busy, and for how long it has been.
+fn moment(snapshot: &Snapshot) -> Outcome<(usize, u64)> {
+    let busy = snapshot.loops.iter().find(|one| one.turn_ns.is_some());
+    let busy = busy.ok_or("no busy loop")?;
+    let thread = snapshot
+        .threads
+        .iter()
+        .find(|one| one.loop_id == Some(busy.id));
+    let depth = thread.ok_or("no thread")?.stack.len();
+    Ok((depth, busy.turn_ns.unwrap_or(0)))
+}
+
+/// What was another a turn before: the innermost frame was the caller of the one there is now,
+/// and the poll had returned a second earlier.
+fn next_turn(recording: &Recording) -> Outcome<Vec<(RemoteAddr, u64)>> {
+    let (python, memory) = (recording.open()?, &recording.memory);
+    let image = PageImage::new(&python.memory);
+    let (caches, pid) = (&mut Caches::default(), python.facts.inner_pid);
+    for thread in threads(&python)? {
+        let activity = ThreadActivity::read(&image, &python.layout, caches, &thread, pid)?;
+        let Some(polled_at) = activity.loop_frame.and_then(|frame| frame.polled_at) else {
+            continue;
+        };
+        let [_, caller, ..] = &activity.chain.frames[..] else {
+            return Err("a stack of one frame".into());
+        };
+        let is_poll = |word: &RemoteAddr| word_at(memory, word.0) == Some(polled_at.to_bits());
+        let polls = telling_words(memory).into_iter().filter(is_poll);
+        let mut words: Vec<_> = polls
+            .map(|word| (word, (polled_at - 1.0).to_bits()))
+            .collect();
+        words.push((entry(&python, &thread)?, caller.addr.0));
+        return Ok(words);
+    }
+    Err("no busy loop".into())
 }

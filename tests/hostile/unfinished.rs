@@ -4,12 +4,11 @@ use asyncspy::layout::{FrameEntry, GeneratorFrame, GeneratorStates, Outermost, S
 use asyncspy::python::Python;
 use asyncspy::python::object::Objects;
 use asyncspy::python::types::{TypeCache, TypeKind};
-use asyncspy::target::memory::MemoryViewExt;
 use asyncspy::target::recorded::RecordedMemory;
 use asyncspy_model::RemoteAddr;
 use asyncspy_test_support::Outcome;
 
-use crate::memory::{recording, take, telling_words, threads, word_at};
+use crate::memory::{entry, recording, take, telling_words, threads, word_at};
 use crate::snapshots::MINORS;
 
 /// `FRAME_CLEARED` (Include/internal/pycore_frame.h), by `FRAME_EXECUTING`.
@@ -111,23 +110,6 @@ fn a_dead_weak_reference_is_no_task() -> Outcome {
     })
 }
 
-/// Where the threads of a recording name their innermost frames.
-fn entries(python: &Python) -> Outcome<Vec<RemoteAddr>> {
-    let entry = |thread: RemoteAddr| match python.layout.thread.frame {
-        FrameEntry::Direct(offset) => Ok(thread.offset(offset)),
-        FrameEntry::CFrame {
-            offset, current, ..
-        } => {
-            let cframe = python.memory.read_ptr(thread.offset(offset))?;
-            Ok(cframe.offset(current))
-        }
-    };
-    threads(python)?
-        .iter()
-        .map(|thread| entry(thread.addr))
-        .collect()
-}
-
 /// A frame that is being entered has no caller yet, and what names it may name none: neither is
 /// a thread's whole stack.
 #[test]
@@ -138,7 +120,8 @@ fn a_frame_that_is_being_entered_is_no_whole_stack() -> Outcome {
         let is_named_on_the_stack = matches!(python.layout.thread.frame, FrameEntry::CFrame { .. });
         // In 3.11 an outermost frame looks like one that C code has just called.
         let is_marked = python.layout.frame.outermost == Outermost::Shim;
-        for entry in entries(&python)? {
+        for thread in threads(&python)? {
+            let entry = entry(&python, &thread)?;
             let frame = word_at(&recording.memory, entry.0).ok_or("no frame")?;
             let caller = RemoteAddr(frame).offset(python.layout.frame.previous);
             let caller = is_marked.then_some(caller);
