@@ -1,6 +1,6 @@
 //! Samples what each loop does, tick by tick.
 //!
-//! - [`clock`]: when to sample.
+//! - [`clock`]: when to sample; [`slice`]: to be there in time.
 //! - [`loop_sampler`]: one loop in one tick, in as few calls as can be.
 //! - [`loop_reads`]: what is read of a stock loop's own frame along with the stack.
 //! - [`alongside`]: what else is read along with it: the running task, and counts of turns.
@@ -21,5 +21,6 @@ pub mod loop_sampler;
 pub mod opaque;
 pub mod os_state;
 pub mod session;
+pub mod slice;
 pub mod tables;
 pub mod task_names;
