@@ -44,6 +44,14 @@ struct Belated {
 }
 
 impl Belated {
+    fn new(recording: &Recording, words: Vec<(RemoteAddr, u64)>, reads: usize) -> Self {
+        Self {
+            recorded: recording.memory.clone(),
+            words,
+            reads: AtomicUsize::new(reads),
+        }
+    }
+
     fn alter(&self, base: u64, buf: &mut [u8]) {
         for (word, was) in &self.words {
             let offset = word.0.wrapping_sub(base) as usize;
@@ -148,11 +156,7 @@ fn an_object_that_has_just_become_another_is_read_again() -> Outcome {
             return Err(format!("3.{minor}: {} places only", places.len()).into());
         }
         for (word, was) in places {
-            let belated = Belated {
-                recorded: recording.memory.clone(),
-                words: vec![(word, was)],
-                reads: AtomicUsize::new(1),
-            };
+            let belated = Belated::new(&recording, vec![(word, was)], 1);
             let snapshot = take(&recording, belated)?;
             let facts = facts(&snapshot);
             if snapshot.complete && facts != whole {
@@ -195,11 +199,7 @@ fn a_loop_that_has_gone_on_meanwhile_is_read_again() -> Outcome {
         for word in words {
             let now = word_at(&recording.memory, word.0).ok_or("no position")?;
             for reads in 1..=READS_OF_A_STACK {
-                let belated = Belated {
-                    recorded: recording.memory.clone(),
-                    words: vec![(word, now + 2)],
-                    reads: AtomicUsize::new(reads),
-                };
+                let belated = Belated::new(&recording, vec![(word, now + 2)], reads);
                 let snapshot = take(&recording, belated)?;
                 let stacks = |snapshot: &Snapshot| -> Vec<_> {
                     let threads = snapshot.threads.iter();
@@ -226,11 +226,7 @@ fn a_stack_and_its_turn_are_of_one_moment() -> Outcome {
         let whole = moment(&take(&recording, recording.memory.clone())?)?;
         let mut moments = [false; 2];
         for reads in 0..=READS_OF_A_TURN {
-            let belated = Belated {
-                recorded: recording.memory.clone(),
-                words: words.clone(),
-                reads: AtomicUsize::new(reads),
-            };
+            let belated = Belated::new(&recording, words.clone(), reads);
             let snapshot = take(&recording, belated)?;
             let found = moment(&snapshot)?;
             let (is_old_stack, is_old_turn) = (found.0 < whole.0, found.1 > whole.1 + SECOND / 2);
