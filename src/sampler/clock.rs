@@ -6,7 +6,7 @@ use nix::sys::prctl::set_timerslack;
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 
-use super::slice;
+use super::promptness;
 use crate::target::process::monotonic_now_ns;
 
 /// A tick is moved by up to this share of the interval, 1/16, either way, so that work of the
@@ -38,7 +38,7 @@ impl Ticker {
         // The kernel wakes sleepers up to 50 us late to save power, unless told otherwise
         // (PR_SET_TIMERSLACK(2const)); where it will not be told, ticks come a little later.
         let _ = set_timerslack(1);
-        slice::shorten();
+        promptness::shorten_slice();
         let now = monotonic_now_ns();
         Self {
             interval_ns: interval_ns.max(1),

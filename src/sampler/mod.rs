@@ -1,6 +1,6 @@
 //! Samples what each loop does, tick by tick.
 //!
-//! - [`clock`]: when to sample; [`slice`]: to be there in time.
+//! - [`clock`]: when to sample; [`promptness`]: to be there in time.
 //! - [`loop_sampler`]: one loop in one tick, in as few calls as can be.
 //! - [`loop_reads`]: what is read of a stock loop's own frame along with the stack.
 //! - [`alongside`]: what else is read along with it: the running task, and counts of turns.
@@ -20,7 +20,7 @@ pub mod loop_reads;
 pub mod loop_sampler;
 pub mod opaque;
 pub mod os_state;
+pub mod promptness;
 pub mod session;
-pub mod slice;
 pub mod tables;
 pub mod task_names;

@@ -20,7 +20,7 @@ const ATTR_SIZE: u32 = 48;
 /// burns the processor else keeps a waking one waiting for some milliseconds. What it gets in all
 /// stays the same, and no right is needed (sched-eevdf.rst; from Linux 6.12 on, of no effect
 /// before). Whoever runs it at another policy has wanted that.
-pub fn shorten() {
+pub fn shorten_slice() {
     let Some(mut attr) = attributes() else {
         return;
     };
@@ -68,7 +68,7 @@ mod tests {
     fn a_short_slice_changes_nothing_else() {
         let thread = std::thread::spawn(|| {
             let before = attributes();
-            shorten();
+            shorten_slice();
             (before, attributes())
         });
         let (before, after) = thread.join().unwrap();
