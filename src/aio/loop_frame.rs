@@ -33,15 +33,6 @@ pub struct LoopFrame {
     pub callback: Option<(u32, u32)>,
 }
 
-impl LoopFrame {
-    /// True if both show the same turn, and the same callback of it.
-    #[must_use]
-    pub fn is_same_turn(&self, other: &Self) -> bool {
-        let depth = self.depth;
-        *self == Self { depth, ..*other }
-    }
-}
-
 /// Finds the innermost `_run_once` in a chain: a loop that re-enters itself has several.
 ///
 /// # Errors

@@ -48,7 +48,15 @@ impl ThreadActivity {
         thread: &Thread,
         inner_pid: i32,
     ) -> Result<Self, MemoryError> {
-        let (chain, turn) = read_chain(image.memory(), layout, caches, thread)?;
+        let mut reader = StackReader::new(thread.addr);
+        reader.follow(
+            image.memory(),
+            layout,
+            &mut Gather::default(),
+            ATTEMPTS,
+            &mut (),
+        )?;
+        let chain = reader.chain().clone();
         // The chain is of this moment; the image may be older.
         let fresh = PageImage::new(image.memory());
         let objects = Objects {
@@ -74,10 +82,6 @@ impl ThreadActivity {
         activity.loop_addr = activity.note(loop_addr)?.unwrap_or(RemoteAddr::NULL);
         let loop_frame = loop_frame_of(objects, caches, &activity.chain);
         activity.loop_frame = activity.note(loop_frame)?.flatten();
-        activity.proven &= match (turn, &activity.loop_frame) {
-            (Some(before), Some(after)) => before.is_same_turn(after),
-            (before, after) => before.is_none() && after.is_none(),
-        };
         activity.proven &= activity.loop_stands(image.memory(), layout)?;
         Ok(activity)
     }
@@ -141,35 +145,6 @@ impl ThreadActivity {
                 _ => None,
             })
     }
-}
-
-/// A thread's frames, and the turn that its loop was in just before they were read.
-fn read_chain(
-    memory: &dyn ProcessMemory,
-    layout: &Layout,
-    caches: &mut Caches,
-    thread: &Thread,
-) -> Result<(FrameChain, Option<LoopFrame>), MemoryError> {
-    let (mut reader, mut gather) = (StackReader::new(thread.addr), Gather::default());
-    reader.follow(memory, layout, &mut gather, ATTEMPTS, &mut ())?;
-    let image = PageImage::new(memory);
-    let objects = Objects {
-        view: &image,
-        layout,
-    };
-    let turn = match loop_frame_of(objects, caches, reader.chain()) {
-        Err(error) if error.is_final() => return Err(error),
-        turn => turn.ok().flatten(),
-    };
-    if turn.is_some() {
-        gather.clear();
-        reader.plan(layout, &mut (), &mut gather);
-        gather.run(memory)?;
-        if !reader.take(layout, &gather) {
-            reader.follow(memory, layout, &mut gather, ATTEMPTS, &mut ())?;
-        }
-    }
-    Ok((reader.chain().clone(), turn))
 }
 
 /// The frames of one task's step on a thread's stack.

@@ -13,7 +13,7 @@ use asyncspy::target::{MemoryError, MemoryView, Piece, ProcessMemory};
 use asyncspy_model::{RemoteAddr, Snapshot};
 use asyncspy_test_support::Outcome;
 
-use crate::memory::{entry, recording, take, telling_words, threads, word_at};
+use crate::memory::{recording, take, telling_words, threads, word_at};
 use crate::snapshots::{MINORS, facts};
 
 /// Classes of what tasks and their chains consist of.
@@ -212,71 +212,4 @@ fn a_loop_that_has_gone_on_meanwhile_is_read_again() -> Outcome {
         }
     }
     Ok(())
-}
-
-/// More often than this, what a turn shows is not read for one snapshot.
-const READS_OF_A_TURN: usize = 40;
-
-/// The stack of a turn is never shown with the beginning of another turn.
-#[test]
-fn a_stack_and_its_turn_are_of_one_moment() -> Outcome {
-    for minor in MINORS {
-        let recording = recording(minor)?;
-        let words = next_turn(&recording)?;
-        let whole = moment(&take(&recording, recording.memory.clone())?)?;
-        let mut moments = [false; 2];
-        for reads in 0..=READS_OF_A_TURN {
-            let belated = Belated::new(&recording, words.clone(), reads);
-            let snapshot = take(&recording, belated)?;
-            let found = moment(&snapshot)?;
-            let (is_old_stack, is_old_turn) = (found.0 < whole.0, found.1 > whole.1 + SECOND / 2);
-            if snapshot.complete && is_old_stack != is_old_turn {
-                return Err(format!("3.{minor} after {reads}: {found:?}, not {whole:?}").into());
-            }
-            moments[usize::from(is_old_turn)] |= snapshot.complete;
-        }
-        if moments != [true; 2] {
-            return Err(format!("3.{minor}: not both moments were seen").into());
-        }
-    }
-    Ok(())
-}
-
-const SECOND: u64 = 1_000_000_000;
-
-/// How deep the stack of the thread is whose loop is busy, and for how long it has been.
-fn moment(snapshot: &Snapshot) -> Outcome<(usize, u64)> {
-    let busy = snapshot.loops.iter().find(|one| one.turn_ns.is_some());
-    let busy = busy.ok_or("no busy loop")?;
-    let thread = snapshot
-        .threads
-        .iter()
-        .find(|one| one.loop_id == Some(busy.id));
-    let depth = thread.ok_or("no thread")?.stack.len();
-    Ok((depth, busy.turn_ns.unwrap_or(0)))
-}
-
-/// What was another a turn before: the innermost frame was the caller of the one there is now,
-/// and the poll had returned a second earlier.
-fn next_turn(recording: &Recording) -> Outcome<Vec<(RemoteAddr, u64)>> {
-    let (python, memory) = (recording.open()?, &recording.memory);
-    let image = PageImage::new(&python.memory);
-    let (caches, pid) = (&mut Caches::default(), python.facts.inner_pid);
-    for thread in threads(&python)? {
-        let activity = ThreadActivity::read(&image, &python.layout, caches, &thread, pid)?;
-        let Some(polled_at) = activity.loop_frame.and_then(|frame| frame.polled_at) else {
-            continue;
-        };
-        let [_, caller, ..] = &activity.chain.frames[..] else {
-            return Err("a stack of one frame".into());
-        };
-        let is_poll = |word: &RemoteAddr| word_at(memory, word.0) == Some(polled_at.to_bits());
-        let polls = telling_words(memory).into_iter().filter(is_poll);
-        let mut words: Vec<_> = polls
-            .map(|word| (word, (polled_at - 1.0).to_bits()))
-            .collect();
-        words.push((entry(&python, &thread)?, caller.addr.0));
-        return Ok(words);
-    }
-    Err("no busy loop".into())
 }
