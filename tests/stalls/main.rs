@@ -13,14 +13,24 @@ mod quiet;
 mod servers;
 mod watching;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use asyncspy_test_support::{Interpreter, Outcome, interpreters};
 use libtest_mimic::{Arguments, Trial};
+use signal_hook::consts::SIGINT;
+use signal_hook::flag::register_conditional_shutdown;
 
 /// How many tests run at once: a program under test, two observers and this one share two
 /// processors, and what none of them gets is a pause that nobody's code has made.
 const AT_ONCE: usize = 2;
 
 fn main() {
+    // Whoever is started in the background may ignore SIGINT, and its children would too.
+    let ends = Arc::new(AtomicBool::new(true));
+    if let Err(error) = register_conditional_shutdown(SIGINT, 130, ends) {
+        eprintln!("SIGINT stays as it is: {error}");
+    }
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
     pauses::watch_out();
