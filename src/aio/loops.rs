@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::Caches;
 use super::event_loop::{LoopFacts, LoopLoad, seconds_to_ns};
-use super::loop_frame::LoopFrame;
+use super::loop_turn::TurnReading;
 use super::running::ThreadActivity;
 use crate::python::Python;
 use crate::python::object::Objects;
@@ -32,7 +32,7 @@ struct LoopUse {
 #[derive(Clone, Copy, Debug)]
 struct RunBy {
     tid: Option<i32>,
-    loop_frame: Option<LoopFrame>,
+    turn: Option<TurnReading>,
     proven: bool,
 }
 
@@ -59,7 +59,7 @@ impl LoopTable {
         if !activity.loop_addr.is_null() {
             self.entry(activity.loop_addr).thread = Some(RunBy {
                 tid,
-                loop_frame: activity.loop_frame,
+                turn: activity.turn,
                 proven: activity.proven,
             });
         }
@@ -108,8 +108,8 @@ fn describe(
     let state = loop_state(python, facts, usage, running);
     let polled_at = usage
         .thread
-        .and_then(|thread| thread.loop_frame)
-        .and_then(|frame| frame.polled_at);
+        .and_then(|thread| thread.turn)
+        .and_then(|turn| turn.polled_at);
     LoopInfo {
         id: LoopId(facts.addr),
         kind: facts.kind,
@@ -122,8 +122,8 @@ fn describe(
             .map(|at| now_ns.saturating_sub(seconds_to_ns(at))),
         callback: usage
             .thread
-            .and_then(|thread| thread.loop_frame)
-            .and_then(|frame| frame.callback),
+            .and_then(|thread| thread.turn)
+            .and_then(|turn| turn.callback),
         ready: load.ready,
         timers: load.timers,
         late_timers: load.late_timers,
@@ -146,8 +146,8 @@ fn loop_state(
     if running.is_some() {
         return LoopState::Busy;
     }
-    if let Some(frame) = thread.loop_frame {
-        return if frame.polled_at.is_some() {
+    if let Some(turn) = thread.turn {
+        return if turn.polled_at.is_some() {
             LoopState::Busy
         } else {
             LoopState::Idle

@@ -5,7 +5,7 @@
 //! - [`chain`]: one step down such a chain.
 //! - [`census`]: all tasks in bulk; [`running`]: what the threads execute.
 //! - [`awaits`], [`edges`]: which tasks a task waits for; [`wait_kind`] names what it waits in.
-//! - [`event_loop`], [`loops`]: what a loop does; [`loop_frame`] reads the turn of a stock loop.
+//! - [`event_loop`], [`loops`]: what a loop does; [`loop_turn`] reads the turn of a stock one.
 //! - [`snapshot`]: all of it at one moment.
 
 pub mod awaits;
@@ -13,7 +13,7 @@ pub mod census;
 pub mod chain;
 pub mod edges;
 pub mod event_loop;
-pub mod loop_frame;
+pub mod loop_turn;
 pub mod loops;
 pub mod registry;
 pub mod running;

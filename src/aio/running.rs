@@ -5,11 +5,11 @@ use asyncspy_model::stack::Chain;
 
 use super::Caches;
 use super::chain::{Place, read_place};
-use super::loop_frame::{LoopFrame, find_loop_frame, read_loop_frame};
+use super::loop_turn::{LoopReads, Taken, TurnReading};
 use crate::layout::{Layout, RunningLoop};
 use crate::python::frame::{FrameChain, Owner, RawFrame};
 use crate::python::object::Objects;
-use crate::python::stack::StackReader;
+use crate::python::stack::{Alongside, StackReader};
 use crate::python::thread::Thread;
 use crate::target::gather::Gather;
 use crate::target::image::PageImage;
@@ -17,6 +17,67 @@ use crate::target::memory::{MemoryError, MemoryViewExt, ProcessMemory};
 
 /// How often the stack of a running thread is tried until it is proven.
 const ATTEMPTS: usize = 1000;
+
+/// How often another moment is looked at because the callback's number cannot be told.
+const PATIENCE: usize = 16;
+
+/// Reads the turn of a stock loop with the stack of the thread that runs it.
+struct TurnAlongside<'a> {
+    memory: &'a dyn ProcessMemory,
+    layout: &'a Layout,
+    caches: &'a mut Caches,
+    reads: LoopReads,
+    turn: Option<TurnReading>,
+    /// True if it cannot be told whether there is a stock loop's frame.
+    is_unread: bool,
+    /// How many more turns are let go of which the callback's number cannot be told.
+    patience: usize,
+}
+
+impl Alongside for TurnAlongside<'_> {
+    fn expect(&mut self, frames: &[RawFrame]) {
+        self.reads.expect(frames);
+    }
+
+    fn between(&mut self, gather: &mut Gather) {
+        self.reads.plan_turn(self.layout, gather);
+        self.reads.plan_rest(gather);
+    }
+
+    fn settles(&mut self, gather: &Gather, frames: &[RawFrame]) -> bool {
+        let fresh = PageImage::new(self.memory);
+        let objects = Objects {
+            view: &fresh,
+            layout: self.layout,
+        };
+        self.turn = None;
+        if self.reads.frame().is_none() {
+            let codes = frames.iter().map(|frame| frame.code);
+            // What cannot be read is told when its place is asked for.
+            let _ = fresh.prefetch(codes.map(|code| (code, self.layout.code.size)));
+        }
+        let at = match self.reads.find(objects, self.caches, frames) {
+            Ok(Some(at)) => at,
+            found => {
+                self.is_unread = found.is_err();
+                return true;
+            }
+        };
+        match self
+            .reads
+            .take(self.memory, self.layout, gather, &frames[at])
+        {
+            Taken::Turn(turn) if turn.is_whole() || self.patience == 0 => self.turn = Some(turn),
+            Taken::Turn(_) => {
+                self.patience -= 1;
+                return false;
+            }
+            Taken::Untold => {}
+            Taken::Moved => return false,
+        }
+        true
+    }
+}
 
 /// A thread at one moment.
 #[derive(Debug)]
@@ -30,8 +91,8 @@ pub struct ThreadActivity {
     pub places: Vec<Option<Place>>,
     /// The loop that it runs; null when none.
     pub loop_addr: RemoteAddr,
-    /// The turn, of a stock loop.
-    pub loop_frame: Option<LoopFrame>,
+    /// The turn of a stock loop that stood with these frames.
+    pub turn: Option<TurnReading>,
     /// True if the stack is proven and all that it leads to could be read.
     pub proven: bool,
 }
@@ -48,17 +109,23 @@ impl ThreadActivity {
         thread: &Thread,
         inner_pid: i32,
     ) -> Result<Self, MemoryError> {
+        let memory = image.memory();
         let mut reader = StackReader::new(thread.addr);
-        reader.follow(
-            image.memory(),
+        let mut too = TurnAlongside {
+            memory,
             layout,
-            &mut Gather::default(),
-            ATTEMPTS,
-            &mut (),
-        )?;
+            caches,
+            reads: LoopReads::default(),
+            turn: None,
+            is_unread: false,
+            patience: PATIENCE,
+        };
+        let mut gather = Gather::default();
+        let settled = reader.follow(memory, layout, &mut gather, ATTEMPTS, &mut too)?;
+        let turn = too.turn.filter(|_| settled);
         let chain = reader.chain().clone();
         // The chain is of this moment; the image may be older.
-        let fresh = PageImage::new(image.memory());
+        let fresh = PageImage::new(memory);
         let objects = Objects {
             view: &fresh,
             layout,
@@ -67,11 +134,11 @@ impl ThreadActivity {
         fresh.prefetch(codes.map(|code| (code, layout.code.size)))?;
         let mut activity = Self {
             thread: *thread,
-            proven: chain.proven,
+            proven: settled && !too.is_unread,
             places: Vec::with_capacity(chain.frames.len()),
             chain,
             loop_addr: RemoteAddr::NULL,
-            loop_frame: None,
+            turn,
         };
         for at in 0..activity.chain.frames.len() {
             let place = place_of(objects, caches, &activity.chain.frames[at]);
@@ -80,31 +147,7 @@ impl ThreadActivity {
         }
         let loop_addr = running_loop(objects, thread, inner_pid);
         activity.loop_addr = activity.note(loop_addr)?.unwrap_or(RemoteAddr::NULL);
-        let loop_frame = loop_frame_of(objects, caches, &activity.chain);
-        activity.loop_frame = activity.note(loop_frame)?.flatten();
-        activity.proven &= activity.loop_stands(image.memory(), layout)?;
         Ok(activity)
-    }
-
-    /// True unless the loop has gone on since its frame was met: what its locals say would be of
-    /// another moment than the stack.
-    fn loop_stands(
-        &self,
-        memory: &dyn ProcessMemory,
-        layout: &Layout,
-    ) -> Result<bool, MemoryError> {
-        let depth = self.loop_frame.as_ref().map(|found| found.depth);
-        let Some(met) = depth.and_then(|depth| self.chain.frames.get(depth)) else {
-            return Ok(true);
-        };
-        let bytes = memory
-            .as_view()
-            .read_vec(met.addr, layout.frame.size as usize);
-        match bytes {
-            Ok(bytes) => Ok(RawFrame::decode(layout, met.addr, &bytes) == *met),
-            Err(error) if error.is_final() => Err(error),
-            Err(_) => Ok(false),
-        }
     }
 
     /// What was read; what could not be read leaves the activity unproven.
@@ -190,17 +233,6 @@ pub fn running_step(
 /// True for a frame that stands in an await chain, false for a generator that is merely iterated.
 fn is_awaited(place: Option<&Place>) -> bool {
     place.is_some_and(|place| place.code.is_awaitable)
-}
-
-fn loop_frame_of(
-    objects: Objects<'_>,
-    caches: &mut Caches,
-    chain: &FrameChain,
-) -> Result<Option<LoopFrame>, MemoryError> {
-    match find_loop_frame(objects, caches, chain)? {
-        Some((depth, frame, code)) => read_loop_frame(objects, depth, &frame, &code).map(Some),
-        None => Ok(None),
-    }
 }
 
 /// `None` for a shim, which has no place.

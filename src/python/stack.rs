@@ -45,6 +45,8 @@ pub struct StackReader {
     chain: FrameChain,
     /// What the passes of the last batch agree on, if they do not agree on the whole stack.
     common: Vec<RawFrame>,
+    /// The last proven stack that was not settled.
+    unsettled: Vec<RawFrame>,
     haunts: Haunts,
     previous_chain: Vec<RawFrame>,
     /// Stacks that were proven lately, the last one first: memory is reused, so a thread often
@@ -69,6 +71,12 @@ pub trait Alongside {
 
     /// Adds ranges that are read after both.
     fn after(&mut self, _gather: &mut Gather) {}
+
+    /// Takes what was read with a stack that is proven; false if not all of it was where it was
+    /// expected, so that stack and all are to be read again.
+    fn settles(&mut self, _gather: &Gather, _frames: &[RawFrame]) -> bool {
+        true
+    }
 }
 
 /// The stack and nothing else.
@@ -90,6 +98,7 @@ impl StackReader {
             glanced: 0,
             chain: FrameChain::default(),
             common: Vec::new(),
+            unsettled: Vec::new(),
             haunts: Haunts::default(),
             previous_chain: Vec::new(),
             recent: Vec::new(),
@@ -160,9 +169,21 @@ impl StackReader {
         entry == self.chain.frames.first().map(|frame| frame.addr) && frames.all(&mut is_as_before)
     }
 
-    /// Takes the stack out of a batch that holds both passes; true if it is proven. Otherwise
-    /// [`follow`](Self::follow) finds what has moved.
-    pub fn take(&mut self, layout: &Layout, gather: &Gather) -> bool {
+    /// Takes the stack out of a batch that holds both passes; true if it is proven and what was
+    /// read along is settled. Otherwise [`follow`](Self::follow) finds what has moved.
+    pub fn take(&mut self, layout: &Layout, too: &mut dyn Alongside, gather: &Gather) -> bool {
+        if !self.prove(layout, gather) {
+            return false;
+        }
+        let settled = too.settles(gather, &self.chain.frames);
+        if !settled {
+            self.unsettled.clone_from(&self.chain.frames);
+        }
+        settled
+    }
+
+    /// True if a batch that holds both passes proves a stack.
+    fn prove(&mut self, layout: &Layout, gather: &Gather) -> bool {
         // What was called may have returned meanwhile, and what has returned may have been called
         // again: frames that were the same both times, and whose innermost was the thread's
         // innermost one time, stood alone at that time.
@@ -210,7 +231,8 @@ impl StackReader {
     /// Finds the stack of a thread that does not stand where it was predicted, and proves it;
     /// after the last attempt the outer frames that two reads agree on are kept, not proven.
     ///
-    /// `too` adds what shall be read with it, knowing the frames.
+    /// `too` adds what shall be read with it, knowing the frames. Returns true if that is settled;
+    /// a stack may be proven without.
     ///
     /// # Errors
     /// [`MemoryError::Gone`] and [`MemoryError::Denied`] only.
@@ -221,7 +243,7 @@ impl StackReader {
         gather: &mut Gather,
         attempts: usize,
         too: &mut dyn Alongside,
-    ) -> Result<(), MemoryError> {
+    ) -> Result<bool, MemoryError> {
         let mut stable: Vec<RawFrame> = Vec::new();
         let mut before: Vec<RawFrame> = Vec::new();
         let mut met = 0;
@@ -229,7 +251,8 @@ impl StackReader {
             let learns = attempt < SWEEPS;
             let sweeps = attempt % 2 == 0 && learns && !self.haunts.is_empty();
             if self.attempt(memory, layout, gather, too, (sweeps, learns))? {
-                return Ok(());
+                self.unsettled.clear();
+                return Ok(true);
             }
             stable = longest(stable, std::mem::take(&mut self.common));
             if sweeps {
@@ -247,12 +270,13 @@ impl StackReader {
                 break;
             }
         }
-        self.chain.frames = stable;
-        self.chain.proven = false;
-        Ok(())
+        let unsettled = std::mem::take(&mut self.unsettled);
+        self.chain.proven = !unsettled.is_empty();
+        self.chain.frames = if self.chain.proven { unsettled } else { stable };
+        Ok(false)
     }
 
-    /// Looks for the stack once; true if it is proven. Either the frames are where others were
+    /// Looks for the stack once; true if it is proven and settled. Either the frames are where others were
     /// lately, which `sweeps`, or they are found and read at once, which succeeds in the end where
     /// a thread is ever elsewhere; `learns` keeps in mind where they were.
     fn attempt(
@@ -282,14 +306,14 @@ impl StackReader {
             self.haunts.forget_unread(&self.second, gather);
         }
         let walked = std::mem::take(&mut self.previous_chain);
-        let is_proven = self.predicted.len() <= MAX_PROVEN && self.take(layout, gather);
+        let is_settled = self.predicted.len() <= MAX_PROVEN && self.take(layout, too, gather);
         self.previous_chain = walked;
-        if is_proven {
+        if is_settled {
             self.haunts.note(&self.chain.frames);
             self.haunts.note_entry(self.cframe);
             self.remember();
         }
-        Ok(is_proven)
+        Ok(is_settled)
     }
 
     /// The frames from the innermost generator outwards that executes, or else from the anchor,

@@ -4,9 +4,10 @@
 use asyncspy_model::{LoopKind, RemoteAddr};
 
 use super::discovery::RunningLoopFound;
-use super::loop_reads::LoopReads;
 use super::opaque::OpaqueReading;
 use super::task_names::{NameHead, TaskTable};
+use crate::aio::Caches;
+use crate::aio::loop_turn::{LoopReads, Taken, TurnReading};
 use crate::layout::{RunningTask, uvloop};
 use crate::python::Python;
 use crate::python::frame::RawFrame;
@@ -40,6 +41,11 @@ pub struct LoopAlongside<'a> {
     pub reads: &'a mut LoopReads,
     /// Where the batch has it.
     pub wanted: &'a mut Extra,
+    /// Types and code.
+    pub caches: &'a mut Caches,
+    /// What the loop's own frame has said: its position in the stack, and the turn if it can be
+    /// told; `None` for a loop without a frame, or without that frame.
+    pub turn: Option<(usize, Option<TurnReading>)>,
 }
 
 impl Alongside for LoopAlongside<'_> {
@@ -59,6 +65,41 @@ impl Alongside for LoopAlongside<'_> {
     fn after(&mut self, gather: &mut Gather) {
         self.reads.plan_rest(gather);
         self.plan.plan_rest(gather);
+    }
+
+    fn settles(&mut self, gather: &Gather, frames: &[RawFrame]) -> bool {
+        self.turn = None;
+        let Some(at) = self.loop_frame(frames) else {
+            return true;
+        };
+        let python = self.plan.python;
+        let reading = match self
+            .reads
+            .take(&python.memory, &python.layout, gather, &frames[at])
+        {
+            Taken::Turn(reading) => Some(reading),
+            Taken::Untold => None,
+            Taken::Moved => return false,
+        };
+        self.turn = Some((at, reading));
+        true
+    }
+}
+
+impl LoopAlongside<'_> {
+    /// The position of a stock loop's frame.
+    pub fn loop_frame(&mut self, frames: &[RawFrame]) -> Option<usize> {
+        if self.plan.found.facts.kind != LoopKind::Asyncio {
+            return None;
+        }
+        let python = self.plan.python;
+        let objects = Objects {
+            view: &python.memory,
+            layout: &python.layout,
+        };
+        // Without it the loop's turn is unknown, as the sample then says.
+        let found = self.reads.find(objects, self.caches, frames);
+        found.ok().flatten()
     }
 }
 

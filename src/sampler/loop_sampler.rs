@@ -7,13 +7,13 @@ use asyncspy_model::{
 
 use super::alongside::{DICT_KEYS, Extra, ExtraPlan, LoopAlongside, task_address};
 use super::discovery::RunningLoopFound;
-use super::loop_reads::{LoopReads, TurnReading};
 use super::opaque::OpaqueLoop;
 use super::os_state::OsThread;
 use super::tables::StackTable;
 use super::task_names::TaskTable;
 use crate::aio::Caches;
 use crate::aio::event_loop::{LoopLoad, seconds_to_ns};
+use crate::aio::loop_turn::{LoopReads, TurnReading};
 use crate::layout::RunningTask;
 use crate::python::Python;
 use crate::python::frame::{Owner, RawFrame};
@@ -90,6 +90,9 @@ pub struct LoopSampler {
     load: LoopLoad,
     load_at_ns: u64,
 }
+
+/// The position of a stock loop's frame, and its turn if that could be told.
+type StockTurn = Option<(usize, Option<TurnReading>)>;
 
 /// The task whose step runs, as long as nothing says that it has changed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -170,17 +173,16 @@ impl LoopSampler {
             self.fill_load(shared, &mut sample);
             return Ok(sample);
         }
-        self.read_stack(shared)?;
-        let reading = self.read_turn(shared)?;
+        let (turn, proven) = self.read_stack(shared)?;
         let mut sample = self.empty_sample();
-        sample.torn = !self.stack.chain().proven;
+        sample.torn = !proven;
         let frames = &self.stack.chain().frames;
-        match reading {
+        match turn {
             // Whether it polls could not be told.
             Some((_, None)) => {}
             Some((at, Some(reading))) if reading.polled_at.is_none() => {
                 self.fill_idle(&mut sample);
-                self.idles_at = self.stack.chain().proven.then_some(at);
+                self.idles_at = proven.then_some(at);
             }
             Some((at, Some(reading))) => {
                 let inner = at - self.machinery_frames(shared, at);
@@ -249,55 +251,46 @@ impl LoopSampler {
         Ok(still)
     }
 
-    fn read_stack(&mut self, shared: &Shared<'_>) -> Result<(), MemoryError> {
-        let (python, tasks) = (shared.python, &*shared.tasks);
+    /// Reads the stack with the turn. Returns the position of a stock loop's frame, and its turn
+    /// if it could be told; `None` for other loops. The second value tells whether all of it is
+    /// proven to be of one moment.
+    fn read_stack(&mut self, shared: &mut Shared<'_>) -> Result<(StockTurn, bool), MemoryError> {
+        let python = shared.python;
         let (layout, memory) = (&python.layout, &python.memory);
         let (stack, gather) = (&mut self.stack, &mut self.gather);
         let mut too = LoopAlongside {
             plan: ExtraPlan {
                 python,
                 found: &self.found,
-                tasks,
+                tasks: shared.tasks,
                 task: self.last_task,
                 current_keys: self.current_keys,
             },
             reads: &mut self.reads,
             wanted: &mut self.wanted,
+            caches: shared.caches,
+            turn: None,
         };
         gather.clear();
         stack.plan(layout, &mut too, gather);
         gather.run(memory)?;
-        if stack.take(layout, gather) {
-            return Ok(());
+        if stack.take(layout, &mut too, gather) {
+            return Ok((too.turn, true));
         }
         // The task may be another one; the batch has seen which.
         let view = Gathered::new(gather, memory);
         if let Some(task) = task_address(python, &self.found, &view) {
             too.plan.task = task;
         }
-        stack.follow(memory, layout, gather, shared.attempts, &mut too)
-    }
-
-    /// The position of a stock loop's frame, and its turn if it could be told; `None` for other
-    /// loops.
-    fn read_turn(
-        &mut self,
-        shared: &mut Shared<'_>,
-    ) -> Result<Option<(usize, Option<TurnReading>)>, MemoryError> {
-        if self.found.facts.kind != LoopKind::Asyncio {
-            return Ok(None);
+        if stack.follow(memory, layout, gather, shared.attempts, &mut too)? {
+            return Ok((too.turn, true));
         }
-        let python = shared.python;
-        let objects = objects(python);
-        let frames = &self.stack.chain().frames;
-        let Some(at) = self.reads.find(objects, shared.caches, frames) else {
-            return Ok(None);
+        let frames = &stack.chain().frames;
+        let Some(at) = too.loop_frame(frames) else {
+            return Ok((None, false));
         };
-        let frame = frames[at];
-        let reading = self
-            .reads
-            .take(&python.memory, &python.layout, &self.gather, &frame)?;
-        Ok(Some((at, reading)))
+        let reading = self.reads.read_apart(memory, layout, &frames[at])?;
+        Ok((Some((at, reading)), false))
     }
 
     /// How many of the frames just above the loop's belong to it: `Handle._run`.

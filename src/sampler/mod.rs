@@ -2,7 +2,6 @@
 //!
 //! - [`clock`]: when to sample; [`promptness`]: to be there in time.
 //! - [`loop_sampler`]: one loop in one tick, in as few calls as can be.
-//! - [`loop_reads`]: what is read of a stock loop's own frame along with the stack.
 //! - [`alongside`]: what else is read along with it: the running task, and counts of turns.
 //! - [`opaque`]: loops that have no frame of their own.
 //! - [`tables`]: stacks and tasks by number, defined in the stream before their first use.
@@ -16,7 +15,6 @@ pub mod alongside;
 pub mod clock;
 pub mod discovery;
 pub mod interruptions;
-pub mod loop_reads;
 pub mod loop_sampler;
 pub mod opaque;
 pub mod os_state;

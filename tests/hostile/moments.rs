@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use asyncspy::aio::Caches;
 use asyncspy::aio::running::ThreadActivity;
 use asyncspy::python::Python;
+use asyncspy::python::frame::local_range;
+use asyncspy::python::object::Objects;
 use asyncspy::python::recording::Recording;
+use asyncspy::python::thread::Thread;
 use asyncspy::target::image::PageImage;
 use asyncspy::target::recorded::RecordedMemory;
 use asyncspy::target::{MemoryError, MemoryView, Piece, ProcessMemory};
-use asyncspy_model::{RemoteAddr, Snapshot};
+use asyncspy_model::RemoteAddr;
 use asyncspy_test_support::Outcome;
 
 use crate::memory::{recording, take, telling_words, threads, word_at};
@@ -168,45 +171,68 @@ fn an_object_that_has_just_become_another_is_read_again() -> Outcome {
     Ok(())
 }
 
-/// How often a frame is read until its stack is proven: it is found, and read in two passes.
-const READS_OF_A_STACK: usize = 3;
+/// How often a frame is read until its stack is proven and the turn is read with it: it is found,
+/// and then read in two passes, up to three times.
+const READS_OF_A_STACK: usize = 8;
 
-/// Where the loops' own frames say at which instruction they stand.
-fn positions_of_loops(python: &Python) -> Outcome<Vec<RemoteAddr>> {
+/// Where the frame of the loop that a thread runs says at which instruction it stands, and when
+/// its poll returned; `None` for a thread without a loop.
+fn words_of_loop(
+    python: &Python,
+    activity: &ThreadActivity,
+) -> Outcome<Option<(RemoteAddr, RemoteAddr)>> {
+    let layout = &python.layout;
     let image = PageImage::new(&python.memory);
-    let (caches, pid) = (&mut Caches::default(), python.facts.inner_pid);
-    let mut found = Vec::new();
-    for thread in threads(python)? {
-        let activity = ThreadActivity::read(&image, &python.layout, caches, &thread, pid)?;
-        let frame = activity.loop_frame.map(|frame| frame.addr);
-        found.extend(frame.map(|frame| frame.offset(python.layout.frame.instruction)));
+    let objects = Objects {
+        view: &image,
+        layout,
+    };
+    for (frame, place) in activity.chain.frames.iter().zip(&activity.places) {
+        let Some(place) = place.as_ref().filter(|at| &*at.code.name == "_run_once") else {
+            continue;
+        };
+        let names = place.code.local_names(objects)?;
+        let slot = names.slot("now").or_else(|| names.slot("end_time"));
+        let (local, _) = local_range(layout, frame.addr, slot.ok_or("no such local")?);
+        return Ok(Some((frame.addr.offset(layout.frame.instruction), local)));
     }
-    Ok(found)
+    Ok(None)
 }
 
-/// A loop that has gone on between the read of its thread's stack and that of its locals is read
-/// again: what both say is of one moment.
+/// A loop that goes on while it is read is read again: its stack and its turn are of one moment.
 #[test]
 fn a_loop_that_has_gone_on_meanwhile_is_read_again() -> Outcome {
     for minor in MINORS {
         let recording = recording(minor)?;
-        let whole = take(&recording, recording.memory.clone())?;
         let python = recording.open()?;
-        let words = positions_of_loops(&python)?;
-        if words.len() != 2 {
-            return Err(format!("3.{minor}: {} loops", words.len()).into());
+        let read = |memory: &dyn ProcessMemory, thread: &Thread| {
+            let (caches, pid) = (&mut Caches::default(), python.facts.inner_pid);
+            ThreadActivity::read(&PageImage::new(memory), &python.layout, caches, thread, pid)
+        };
+        let word = |addr: RemoteAddr| word_at(&recording.memory, addr.0).ok_or("no such word");
+        let mut loops = Vec::new();
+        for thread in threads(&python)? {
+            let activity = read(&recording.memory, &thread)?;
+            if let Some(words) = words_of_loop(&python, &activity)? {
+                loops.push((thread, activity, words));
+            }
         }
-        for word in words {
-            let now = word_at(&recording.memory, word.0).ok_or("no position")?;
+        // One of them idles.
+        let times: Vec<RemoteAddr> = loops.iter().map(|(_, _, words)| words.1).collect();
+        let [one, other] = *times else {
+            return Err(format!("3.{minor}: {} loops", times.len()).into());
+        };
+        for (thread, now, (position, polled_at)) in loops {
+            let elsewhere = if polled_at == one { other } else { one };
+            let was = [
+                (position, word(position)? + 2),
+                (polled_at, word(elsewhere)?),
+            ];
             for reads in 1..=READS_OF_A_STACK {
-                let belated = Belated::new(&recording, vec![(word, now + 2)], reads);
-                let snapshot = take(&recording, belated)?;
-                let stacks = |snapshot: &Snapshot| -> Vec<_> {
-                    let threads = snapshot.threads.iter();
-                    threads.map(|thread| thread.stack.clone()).collect()
-                };
-                if snapshot.complete && stacks(&snapshot) != stacks(&whole) {
-                    return Err(format!("3.{minor}, {word}: another moment's stack").into());
+                let then = read(&Belated::new(&recording, was.to_vec(), reads), &thread)?;
+                let same_stack = then.chain.frames == now.chain.frames;
+                if then.proven && same_stack != (then.turn == now.turn) {
+                    return Err(format!("3.{minor}, {position}, {reads}: {same_stack}").into());
                 }
             }
         }

@@ -1,21 +1,25 @@
-//! What is read of a stock loop's own frame along with the stack.
+//! The turn of a stock loop, as the frame of `BaseEventLoop._run_once` records it.
 //!
-//! The frame of `_run_once` and the objects its locals name are where they were in the last turn,
-//! as a rule: memory is reused last in, first out. So they are read in the same call as the
-//! stack, and only what has moved is read again.
-
-use std::sync::Arc;
+//! That frame is new each turn. Its local `end_time` is set from the loop's clock directly after
+//! the poll; until then it, `handle`, `i` and `ntodo` are unset (Lib/asyncio/base_events.py, 3.8
+//! to 3.15).
+//!
+//! The frame and the objects its locals name are where they were in the last turn, as a rule:
+//! memory is reused last in, first out. So they are read in the same call as the stack, between
+//! the two passes that prove it: what they say was so while it stood.
 
 use asyncspy_model::RemoteAddr;
 
-use crate::aio::Caches;
-use crate::aio::loop_frame::RUN_ONCE;
+use super::Caches;
 use crate::layout::{IntFormat, Layout};
-use crate::python::code::{CodeInfo, LocalNames};
+use crate::python::code::LocalNames;
 use crate::python::frame::{Owner, RawFrame, untag};
 use crate::python::object::Objects;
 use crate::target::gather::{Gather, Wanted};
 use crate::target::memory::{Fields, MemoryError, ProcessMemory};
+
+/// Name of the function whose frame it is.
+const RUN_ONCE: &str = "_run_once";
 
 /// Bytes of a float or a small int.
 const NUMBER_SIZE: usize = 32;
@@ -52,6 +56,25 @@ pub struct TurnReading {
     pub callback: Option<(u32, u32)>,
 }
 
+impl TurnReading {
+    /// True unless a callback runs whose number is not known.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.callback.is_some() || self.handle.is_null()
+    }
+}
+
+/// What a batch has shown of a turn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Taken {
+    /// All of it.
+    Turn(TurnReading),
+    /// What no other look would tell either: the loop's clock gives no time.
+    Untold,
+    /// Not all of it, since it was elsewhere. The next plan knows better.
+    Moved,
+}
+
 /// Reads one loop's frame again and again.
 #[derive(Debug, Default)]
 pub struct LoopReads {
@@ -61,7 +84,7 @@ pub struct LoopReads {
     wanted_locals: Option<Wanted>,
     wanted_numbers: [Option<Wanted>; 4],
     small_ints: SmallInts,
-    again: Gather,
+    apart: Gather,
 }
 
 /// The code of `_run_once` and where its locals are.
@@ -145,74 +168,102 @@ impl LoopReads {
         }
     }
 
-    /// The position of the innermost `_run_once` in a stack.
+    /// The position of the innermost `_run_once` in a stack: a loop that re-enters itself has
+    /// several.
+    ///
+    /// # Errors
+    /// When it is not found, and a code object of the stack could not be read.
     pub fn find(
         &mut self,
         objects: Objects<'_>,
         caches: &mut Caches,
         frames: &[RawFrame],
-    ) -> Option<usize> {
+    ) -> Result<Option<usize>, MemoryError> {
         if let Some(code) = &self.code
             && let Some(at) = frames.iter().position(|frame| frame.code == code.addr)
         {
-            return Some(at);
+            return Ok(Some(at));
         }
+        let mut unread = None;
         for (at, frame) in frames.iter().enumerate() {
             if frame.owner == Owner::Shim {
                 continue;
             }
-            let code: Option<Arc<CodeInfo>> = caches.codes.get(objects, frame.code).ok();
-            if let Some(code) = code
-                && &*code.name == RUN_ONCE
-                && let Ok(names) = code.local_names(objects)
-            {
-                self.code = Some(RunOnce::new(frame.code, names));
-                return Some(at);
+            match caches.codes.get(objects, frame.code) {
+                Ok(code) if &*code.name == RUN_ONCE => {
+                    self.code = Some(RunOnce::new(frame.code, code.local_names(objects)?));
+                    return Ok(Some(at));
+                }
+                Ok(_) => {}
+                Err(error) => unread = Some(error),
             }
         }
-        None
+        unread.map_or(Ok(None), Err)
     }
 
-    /// Takes the turn out of a batch, reading again what was not where it was predicted; `None`
-    /// when it cannot be told, as where it changes faster than it is read.
-    ///
-    /// # Errors
-    /// [`MemoryError::Gone`] and [`MemoryError::Denied`] only.
+    /// Takes the turn out of a batch that was planned with it. Of what was elsewhere than expected
+    /// another look is taken: it tells what the locals still name then. The turn must be the same,
+    /// the callback may have ended: its number is unknown then.
     pub fn take(
         &mut self,
         memory: &dyn ProcessMemory,
         layout: &Layout,
         gather: &Gather,
         frame: &RawFrame,
-    ) -> Result<Option<TurnReading>, MemoryError> {
-        let planned = self.frame == frame.addr && self.wanted_locals.is_some();
-        let predicted = self.read_pointers(layout, gather).filter(|_| planned);
-        if let Some(pointers) = predicted {
-            if !self.numbers_moved(&pointers) {
-                return Ok(self.decode(layout, gather, &pointers));
-            }
-            self.numbers = pointers.numbers;
-        }
+    ) -> Taken {
+        let planned = self.frame == frame.addr;
         self.frame = frame.addr;
-        // What else the batch holds is still wanted, so this is another one.
-        let mut again = std::mem::take(&mut self.again);
+        let Some(named) = self.read_pointers(layout, gather).filter(|_| planned) else {
+            return Taken::Moved;
+        };
+        if !self.numbers_moved(&named) {
+            return self.decode(layout, gather, &named);
+        }
+        self.numbers = named.numbers;
+        let mut again = std::mem::take(&mut self.apart);
+        let is_read = self.look_apart(memory, layout, &mut again).is_ok();
+        let now = self.read_pointers(layout, &again).filter(|_| is_read);
+        let taken = match now.and_then(|now| named.still(&now)) {
+            Some(still) => self.decode(layout, &again, &still),
+            None => Taken::Moved,
+        };
+        self.apart = again;
+        taken
+    }
+
+    /// Reads the turn on its own, at another moment than the stack; `None` when it cannot be told,
+    /// as where it changes faster than it is read.
+    ///
+    /// # Errors
+    /// [`MemoryError::Gone`] and [`MemoryError::Denied`] only.
+    pub fn read_apart(
+        &mut self,
+        memory: &dyn ProcessMemory,
+        layout: &Layout,
+        frame: &RawFrame,
+    ) -> Result<Option<TurnReading>, MemoryError> {
+        self.frame = frame.addr;
+        let mut gather = std::mem::take(&mut self.apart);
         let mut reading = None;
         for _ in 0..ATTEMPTS {
-            self.read_again(memory, layout, &mut again)?;
-            let Some(pointers) = self.read_pointers(layout, &again) else {
+            self.look_apart(memory, layout, &mut gather)?;
+            let Some(named) = self.read_pointers(layout, &gather) else {
                 break;
             };
-            if !self.numbers_moved(&pointers) {
-                reading = self.decode(layout, &again, &pointers);
+            if !self.numbers_moved(&named) {
+                reading = match self.decode(layout, &gather, &named) {
+                    Taken::Turn(reading) => Some(reading),
+                    Taken::Untold | Taken::Moved => None,
+                };
                 break;
             }
-            self.numbers = pointers.numbers;
+            self.numbers = named.numbers;
         }
-        self.again = again;
+        self.apart = gather;
         Ok(reading)
     }
 
-    fn read_again(
+    fn look_apart(
         &mut self,
         memory: &dyn ProcessMemory,
         layout: &Layout,
@@ -257,13 +308,7 @@ impl LoopReads {
         pointers.numbers.iter().enumerate().any(moved)
     }
 
-    /// `None` when the moment of the poll is set but cannot be told.
-    fn decode(
-        &mut self,
-        layout: &Layout,
-        gather: &Gather,
-        pointers: &Pointers,
-    ) -> Option<TurnReading> {
+    fn decode(&mut self, layout: &Layout, gather: &Gather, pointers: &Pointers) -> Taken {
         let bytes = |local: Local| {
             let at = local as usize;
             let present = !pointers.numbers[at].is_null();
@@ -291,7 +336,7 @@ impl LoopReads {
         };
         let polled_at = seconds(Local::PolledAt);
         if polled_at.is_none() && !pointers.numbers[Local::PolledAt as usize].is_null() {
-            return None;
+            return Taken::Untold;
         }
         let reading = TurnReading {
             polled_at,
@@ -308,7 +353,7 @@ impl LoopReads {
                 *known = now;
             }
         }
-        Some(reading)
+        Taken::Turn(reading)
     }
 }
 
@@ -356,6 +401,23 @@ impl SmallInts {
 struct Pointers {
     numbers: [RemoteAddr; 4],
     handle: RemoteAddr,
+}
+
+impl Pointers {
+    /// What another look at the same turn shows to be as it was; `None` for another turn.
+    fn still(&self, now: &Self) -> Option<Self> {
+        let turn = Local::PolledAt as usize;
+        if self.numbers[turn] != now.numbers[turn] {
+            return None;
+        }
+        let mut still = *self;
+        for (number, now) in still.numbers.iter_mut().zip(now.numbers) {
+            if *number != now {
+                *number = RemoteAddr::NULL;
+            }
+        }
+        Some(still)
+    }
 }
 
 /// An int of at most one digit, not negative.
