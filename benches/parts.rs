@@ -23,7 +23,7 @@ const STACKS: u32 = 1_000;
 /// What a name of the target may be at worst.
 const HOSTILE: &str = "evil\x1b[2J\u{202e}name\nof a 漢字 handler";
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut criterion = Criterion::default().configure_from_args();
     sample(&mut criterion)?;
     census(&mut criterion)?;
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// One sample of a loop that stands where it was predicted, with its task and stack by number.
-fn sample(criterion: &mut Criterion) -> Result<(), Box<dyn Error>> {
+fn sample(criterion: &mut Criterion) -> Result<(), Box<dyn Error + Send + Sync>> {
     let python = open(MINOR)?;
     for mut one in recorded_loops(&python)? {
         let name = match one.sample()?.activity {
@@ -47,7 +47,7 @@ fn sample(criterion: &mut Criterion) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn census(criterion: &mut Criterion) -> Result<(), Box<dyn Error>> {
+fn census(criterion: &mut Criterion) -> Result<(), Box<dyn Error + Send + Sync>> {
     let python = open(MINOR)?;
     let options = SnapshotOptions::default();
     criterion.bench_function("first census of a small program", |bencher| {

@@ -12,7 +12,7 @@ use recorded_loops::{open, recorded_loops};
 /// The recorded version: the newest.
 const MINOR: u8 = 15;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let count = std::env::args().nth(1).ok_or("how many samples?")?;
     let count: u64 = count.parse()?;
     let python = open(MINOR)?;

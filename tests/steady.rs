@@ -24,7 +24,8 @@ const GROWTH: u64 = 50;
 const OF_A_FOLD: u64 = 1;
 
 #[test]
-fn a_sample_of_a_loop_that_stands_still_allocates_nothing() -> Result<(), Box<dyn Error>> {
+fn a_sample_of_a_loop_that_stands_still_allocates_nothing()
+-> Result<(), Box<dyn Error + Send + Sync>> {
     for minor in MINORS {
         let python = open(minor)?;
         for (at, mut one) in recorded_loops(&python)?.into_iter().enumerate() {

@@ -23,7 +23,7 @@ use asyncspy_model::{Event, LoopSample, RemoteAddr};
 ///
 /// # Errors
 /// When it is missing or damaged.
-pub fn open(minor: u8) -> Result<Python, Box<dyn Error>> {
+pub fn open(minor: u8) -> Result<Python, Box<dyn Error + Send + Sync>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded");
     let file = File::open(folder.join(format!("3.{minor}.memory")))?;
     Ok(Recording::read_from(BufReader::new(file))?.open()?)
@@ -45,7 +45,7 @@ impl RecordedLoop<'_> {
     ///
     /// # Errors
     /// When the recording lacks what it needs.
-    pub fn sample(&mut self) -> Result<LoopSample, Box<dyn Error>> {
+    pub fn sample(&mut self) -> Result<LoopSample, Box<dyn Error + Send + Sync>> {
         self.now_ns += 1_000_000;
         self.events.clear();
         let sample = self.sampler.sample(&mut Shared {
@@ -66,7 +66,9 @@ impl RecordedLoop<'_> {
 ///
 /// # Errors
 /// When the recording lacks what it needs.
-pub fn recorded_loops(python: &Python) -> Result<Vec<RecordedLoop<'_>>, Box<dyn Error>> {
+pub fn recorded_loops(
+    python: &Python,
+) -> Result<Vec<RecordedLoop<'_>>, Box<dyn Error + Send + Sync>> {
     let objects = Objects {
         view: python.memory.as_view(),
         layout: &python.layout,

@@ -13,10 +13,11 @@ use asyncspy::python::thread::Thread;
 use asyncspy::target::image::PageImage;
 use asyncspy::target::recorded::RecordedMemory;
 use asyncspy::target::{MemoryError, MemoryView, Piece, ProcessMemory};
-use asyncspy_model::RemoteAddr;
+use asyncspy_model::{LoopActivity, RemoteAddr};
 use asyncspy_test_support::Outcome;
 
 use crate::memory::{recording, take, telling_words, threads, word_at};
+use crate::recorded_loops::recorded_loops;
 use crate::snapshots::{MINORS, facts};
 
 /// Classes of what tasks and their chains consist of.
@@ -44,6 +45,8 @@ struct Belated {
     words: Vec<(RemoteAddr, u64)>,
     /// How many reads are to come that find one so.
     reads: AtomicUsize,
+    /// Whether only each second of them does.
+    alternates: bool,
 }
 
 impl Belated {
@@ -52,6 +55,15 @@ impl Belated {
             recorded: recording.memory.clone(),
             words,
             reads: AtomicUsize::new(reads),
+            alternates: false,
+        }
+    }
+
+    /// Each read finds another word than the one before.
+    fn alternating(recording: &Recording, words: Vec<(RemoteAddr, u64)>) -> Self {
+        Self {
+            alternates: true,
+            ..Self::new(recording, words, usize::MAX)
         }
     }
 
@@ -64,7 +76,9 @@ impl Belated {
             let reads = self.reads.load(Ordering::Relaxed);
             if reads > 0 {
                 self.reads.store(reads - 1, Ordering::Relaxed);
-                place.copy_from_slice(&was.to_le_bytes());
+                if !self.alternates || reads % 2 == 0 {
+                    place.copy_from_slice(&was.to_le_bytes());
+                }
             }
         }
     }
@@ -175,11 +189,12 @@ fn an_object_that_has_just_become_another_is_read_again() -> Outcome {
 /// and then read in two passes, up to three times.
 const READS_OF_A_STACK: usize = 8;
 
-/// Where the frame of the loop that a thread runs says at which instruction it stands, and when
-/// its poll returned; `None` for a thread without a loop.
+/// Where the frame of the loop that a thread runs says at which instruction it stands, and where
+/// the first of these locals is that it has; `None` for a thread without a loop.
 fn words_of_loop(
     python: &Python,
     activity: &ThreadActivity,
+    locals: &[&str],
 ) -> Outcome<Option<(RemoteAddr, RemoteAddr)>> {
     let layout = &python.layout;
     let image = PageImage::new(&python.memory);
@@ -192,11 +207,27 @@ fn words_of_loop(
             continue;
         };
         let names = place.code.local_names(objects)?;
-        let slot = names.slot("now").or_else(|| names.slot("end_time"));
+        let slot = locals.iter().find_map(|name| names.slot(name));
         let (local, _) = local_range(layout, frame.addr, slot.ok_or("no such local")?);
         return Ok(Some((frame.addr.offset(layout.frame.instruction), local)));
     }
     Ok(None)
+}
+
+fn activity(
+    python: &Python,
+    memory: &dyn ProcessMemory,
+    thread: &Thread,
+) -> Outcome<ThreadActivity> {
+    let (image, caches) = (PageImage::new(memory), &mut Caches::default());
+    let pid = python.facts.inner_pid;
+    Ok(ThreadActivity::read(
+        &image,
+        &python.layout,
+        caches,
+        thread,
+        pid,
+    )?)
 }
 
 /// A loop that goes on while it is read is read again: its stack and its turn are of one moment.
@@ -205,16 +236,12 @@ fn a_loop_that_has_gone_on_meanwhile_is_read_again() -> Outcome {
     for minor in MINORS {
         let recording = recording(minor)?;
         let python = recording.open()?;
-        let read = |memory: &dyn ProcessMemory, thread: &Thread| {
-            let (caches, pid) = (&mut Caches::default(), python.facts.inner_pid);
-            ThreadActivity::read(&PageImage::new(memory), &python.layout, caches, thread, pid)
-        };
         let word = |addr: RemoteAddr| word_at(&recording.memory, addr.0).ok_or("no such word");
         let mut loops = Vec::new();
         for thread in threads(&python)? {
-            let activity = read(&recording.memory, &thread)?;
-            if let Some(words) = words_of_loop(&python, &activity)? {
-                loops.push((thread, activity, words));
+            let now = activity(&python, &recording.memory, &thread)?;
+            if let Some(words) = words_of_loop(&python, &now, &["now", "end_time"])? {
+                loops.push((thread, now, words));
             }
         }
         // One of them idles.
@@ -229,12 +256,43 @@ fn a_loop_that_has_gone_on_meanwhile_is_read_again() -> Outcome {
                 (polled_at, word(elsewhere)?),
             ];
             for reads in 1..=READS_OF_A_STACK {
-                let then = read(&Belated::new(&recording, was.to_vec(), reads), &thread)?;
+                let belated = Belated::new(&recording, was.to_vec(), reads);
+                let then = activity(&python, &belated, &thread)?;
                 let same_stack = then.chain.frames == now.chain.frames;
                 if then.proven && same_stack != (then.turn == now.turn) {
                     return Err(format!("3.{minor}, {position}, {reads}: {same_stack}").into());
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// Callbacks that are over before their number is read leave the turn known.
+#[test]
+fn a_turn_is_known_though_its_callbacks_come_and_go() -> Outcome {
+    for minor in MINORS {
+        let recording = recording(minor)?;
+        let mut python = recording.open()?;
+        let word = |addr: RemoteAddr| word_at(&recording.memory, addr.0).ok_or("no such word");
+        let mut busy = 0;
+        for thread in threads(&python)? {
+            let now = activity(&python, &recording.memory, &thread)?;
+            let local = |name| words_of_loop(&python, &now, &[name]);
+            let (Some((_, index)), Some((_, total))) = (local("i")?, local("ntodo")?) else {
+                continue;
+            };
+            let was = vec![(index, word(total)?)];
+            python.memory = Box::new(Belated::alternating(&recording, was));
+            for mut one in recorded_loops(&python)? {
+                let activity = one.sample()?.activity;
+                busy += usize::from(matches!(activity, LoopActivity::Busy(_)));
+            }
+            python.memory = Box::new(recording.memory.clone());
+        }
+        // One of the two loops is busy, whichever of them is restless.
+        if busy != 2 {
+            return Err(format!("3.{minor}: {busy} of 2").into());
         }
     }
     Ok(())

@@ -51,7 +51,7 @@ impl ProcessMemory for Hiding {
 /// A busy loop never passes for an idle one, nor an idle one for a busy one, whatever part of it
 /// cannot be read and whether its samples were whole before.
 #[test]
-fn what_cannot_be_read_never_turns_a_busy_loop_idle() -> Result<(), Box<dyn Error>> {
+fn what_cannot_be_read_never_turns_a_busy_loop_idle() -> Result<(), Box<dyn Error + Send + Sync>> {
     for minor in MINORS {
         let recorded = recording(minor).map_err(|error| error.to_string())?.memory;
         let hidden = Arc::new(AtomicU64::new(0));
