@@ -45,8 +45,8 @@ struct Belated {
     words: Vec<(RemoteAddr, u64)>,
     /// How many reads are to come that find one so.
     reads: AtomicUsize,
-    /// Whether only each second of them does.
-    alternates: bool,
+    /// What is added to it at each of them.
+    step: u64,
 }
 
 impl Belated {
@@ -55,15 +55,15 @@ impl Belated {
             recorded: recording.memory.clone(),
             words,
             reads: AtomicUsize::new(reads),
-            alternates: false,
+            step: 0,
         }
     }
 
-    /// Each read finds another word than the one before.
-    fn alternating(recording: &Recording, words: Vec<(RemoteAddr, u64)>) -> Self {
+    /// Each read finds another object there than the one before.
+    fn restless(recording: &Recording, word: RemoteAddr, object: u64) -> Self {
         Self {
-            alternates: true,
-            ..Self::new(recording, words, usize::MAX)
+            step: 32,
+            ..Self::new(recording, vec![(word, object)], usize::MAX)
         }
     }
 
@@ -76,9 +76,8 @@ impl Belated {
             let reads = self.reads.load(Ordering::Relaxed);
             if reads > 0 {
                 self.reads.store(reads - 1, Ordering::Relaxed);
-                if !self.alternates || reads % 2 == 0 {
-                    place.copy_from_slice(&was.to_le_bytes());
-                }
+                let was = was + self.step * (reads % 100) as u64;
+                place.copy_from_slice(&was.to_le_bytes());
             }
         }
     }
@@ -282,8 +281,8 @@ fn a_turn_is_known_though_its_callbacks_come_and_go() -> Outcome {
             let (Some((_, index)), Some((_, total))) = (local("i")?, local("ntodo")?) else {
                 continue;
             };
-            let was = vec![(index, word(total)?)];
-            python.memory = Box::new(Belated::alternating(&recording, was));
+            let restless = Belated::restless(&recording, index, word(total)?);
+            python.memory = Box::new(restless);
             for mut one in recorded_loops(&python)? {
                 let activity = one.sample()?.activity;
                 busy += usize::from(matches!(activity, LoopActivity::Busy(_)));
