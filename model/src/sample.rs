@@ -188,6 +188,9 @@ pub struct Turn {
     pub identity: u64,
     /// The exact beginning of the turn; `None` for a loop that does not record it.
     pub began_monotonic_ns: Option<u64>,
+    /// Of a loop that does not record it, a moment by which the turn had begun, if one is known
+    /// beside that of the sample.
+    pub begun_by_monotonic_ns: Option<u64>,
     /// The exact beginning of the callback that runs; known in asyncio's debug mode only.
     pub callback_began_monotonic_ns: Option<u64>,
     /// The callback that runs, 0-based, and how many the turn has; `None` for a loop that does

@@ -80,9 +80,10 @@ impl StallClock {
                 stalls: split.into_iter().collect(),
             };
         }
-        let next_began = turn.began_monotonic_ns.unwrap_or(read.latest);
+        let next_began = turn.began_monotonic_ns.or(turn.begun_by_monotonic_ns);
+        let next_began = next_began.unwrap_or(read.latest);
         let step = self.end(next_began.min(read.latest), conditions);
-        self.open = Some(OpenTurn::begin(sample, turn, read, self.last));
+        self.open = Some(OpenTurn::begin(sample, turn, read, self.last, conditions));
         step
     }
 
@@ -262,6 +263,50 @@ mod tests {
         bench.samples(410, 420, busy(opaque(3)));
         bench.samples(430, 500, idle());
         assert_eq!(ended(&bench), [(155, 250, 10)]);
+    }
+
+    #[test]
+    fn a_turn_that_is_known_to_have_begun_before_its_first_sample_is_timed_by_that() {
+        let begun_by = |at_ms: u64| Turn {
+            begun_by_monotonic_ns: Some(START + at_ms * MS),
+            ..opaque(at_ms)
+        };
+        let mut bench = Bench::new();
+        bench.samples(0, 100, idle());
+        bench.samples(110, 290, busy(begun_by(104)));
+        // It asks for the time as it goes on, which tells nothing of its beginning.
+        bench.samples(300, 300, idle());
+        bench.samples(310, 310, busy(begun_by(304)));
+        bench.samples(
+            320,
+            490,
+            busy(Turn {
+                identity: 304,
+                ..begun_by(400)
+            }),
+        );
+        bench.samples(500, 500, idle());
+        // Begun between 100 and 104, over between 290 and 300.
+        assert_eq!(ended(&bench), [(102, 193, 7), (302, 193, 7)]);
+    }
+
+    #[test]
+    fn a_moment_that_makes_no_sense_says_nothing_of_the_beginning() {
+        for begun_by in [0, START + 20 * MS, START + 900 * MS, u64::MAX] {
+            let mut bench = Bench::new();
+            let turn = Turn {
+                begun_by_monotonic_ns: Some(begun_by),
+                ..opaque(1)
+            };
+            bench.samples(0, 100, idle());
+            bench.samples(110, 290, busy(turn));
+            bench.samples(300, 300, idle());
+            let [(began, duration, _)] = *ended(&bench) else {
+                panic!("{begun_by}");
+            };
+            assert!((100..=110).contains(&began), "{begun_by}: {began}");
+            assert!((180..=200).contains(&duration), "{begun_by}: {duration}");
+        }
     }
 
     #[test]

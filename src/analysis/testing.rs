@@ -53,6 +53,7 @@ pub fn stock(identity: u64, began: u64) -> Turn {
     Turn {
         identity,
         began_monotonic_ns: Some(began),
+        begun_by_monotonic_ns: None,
         callback_began_monotonic_ns: None,
         callback: Some((0, 1)),
         handle: RemoteAddr(0x77),
@@ -64,6 +65,7 @@ pub fn opaque(identity: u64) -> Turn {
     Turn {
         identity,
         began_monotonic_ns: None,
+        begun_by_monotonic_ns: None,
         callback_began_monotonic_ns: None,
         callback: None,
         handle: RemoteAddr(0x77),

@@ -336,6 +336,7 @@ proptest! {
             let turn = Turn {
                 identity: identity % 3,
                 began_monotonic_ns: Some(began).filter(|began| began % 2 == 0),
+                begun_by_monotonic_ns: Some(began / 3).filter(|began| began % 2 == 1),
                 callback_began_monotonic_ns: Some(began / 2).filter(|began| began % 3 == 0),
                 callback: Some((index, total)),
                 handle: asyncspy_model::RemoteAddr(identity),

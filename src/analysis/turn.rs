@@ -26,7 +26,7 @@ pub(super) struct OpenTurn {
     seen: Between,
     /// Samples of the part that is left.
     samples: u64,
-    /// Time between samples that saw it, each gap limited.
+    /// Time from when it had certainly begun, and between samples that saw it, each gap limited.
     evidence_ns: u64,
     current: Segment,
     /// The longest of the callbacks before the current one.
@@ -68,7 +68,13 @@ pub(super) struct Stretch {
 impl OpenTurn {
     /// A turn at the first sample that sees it. `last` is the last sample of this loop that saw
     /// something else.
-    pub fn begin(sample: &LoopSample, turn: &Turn, read: Between, last: Option<Between>) -> Self {
+    pub fn begin(
+        sample: &LoopSample,
+        turn: &Turn,
+        read: Between,
+        last: Option<Between>,
+        conditions: &Conditions,
+    ) -> Self {
         let (began, began_is) = beginning(turn, read, last);
         let possible = Between::new(began.earliest, read.latest);
         let mut open = Self {
@@ -90,8 +96,16 @@ impl OpenTurn {
             number: 0,
             is_error_told: false,
         };
+        open.witness(began.latest, read.earliest, conditions);
         open.count(sample, turn, read);
         open
+    }
+
+    /// Counts a time in which it certainly went on.
+    fn witness(&mut self, from: u64, until: u64, conditions: &Conditions) {
+        let (gap, _) = conditions.pauses.running_time(from, until.max(from));
+        let gap = gap.min(conditions.rules.gap_cap_ns());
+        self.evidence_ns = self.evidence_ns.saturating_add(gap);
     }
 
     /// True if `turn` is the same turn.
@@ -107,11 +121,7 @@ impl OpenTurn {
         read: Between,
         conditions: &Conditions,
     ) {
-        let (gap, _) = conditions
-            .pauses
-            .running_time(self.seen.latest, read.latest);
-        let gap = gap.min(conditions.rules.gap_cap_ns());
-        self.evidence_ns = self.evidence_ns.saturating_add(gap);
+        self.witness(self.seen.latest, read.latest, conditions);
         if !self.current.is(turn) {
             let boundary = Between::new(self.seen.earliest, read.latest);
             let next = Segment::begin(turn, boundary, self.turn_began, Some(&self.current));
@@ -271,7 +281,11 @@ fn beginning(turn: &Turn, read: Between, last: Option<Between>) -> (Between, Beg
         |began: &u64| *began <= read.latest && last.is_none_or(|last| *began >= last.earliest);
     match (turn.began_monotonic_ns.filter(is_plausible), last) {
         (Some(began), _) => (Between::exact(began), BeganIs::Turn),
-        (None, Some(last)) => (Between::new(last.earliest, read.latest), BeganIs::Sample),
+        (None, Some(last)) => {
+            let begun_by = turn.begun_by_monotonic_ns.unwrap_or(read.latest);
+            let latest = begun_by.clamp(last.earliest, read.latest.max(last.earliest));
+            (Between::new(last.earliest, latest), BeganIs::Sample)
+        }
         // It was going on already when sampling began; how long is not known.
         (None, None) => (Between::exact(read.latest), BeganIs::Sample),
     }

@@ -199,7 +199,11 @@ impl LoopSampler {
                 let inner = self.opaque_inner_frames(shared);
                 let reading = self.wanted.opaque(&self.gather);
                 let frames = &self.stack.chain().frames[..inner];
-                let turn = self.opaque.turn(shared.now_ns, frames, reading);
+                let mut turn = self.opaque.turn(shared.now_ns, frames, reading);
+                // Its callbacks run when it has noted when the poll returned.
+                let begun_by = reading.polled_by_ns().filter(|_| inner > 0);
+                turn.begun_by_monotonic_ns =
+                    begun_by.map(|at| shared.python.facts.to_our_monotonic(at));
                 self.fill_busy(shared, &mut sample, inner, turn);
             }
         }
@@ -317,6 +321,7 @@ impl LoopSampler {
         Turn {
             identity: reading.polled_at.map_or(0, f64::to_bits),
             began_monotonic_ns: reading.polled_at.map(began),
+            begun_by_monotonic_ns: None,
             callback_began_monotonic_ns: reading
                 .callback_began
                 .filter(|at| Some(*at) >= reading.polled_at)

@@ -1,8 +1,11 @@
 //! Loops that have no Python frame of their own: uvloop, and others that are not known.
 
 use std::hash::{Hash, Hasher};
+use std::sync::LazyLock;
 
 use asyncspy_model::{RemoteAddr, Turn};
+use nix::sys::time::{TimeSpec, TimeValLike};
+use nix::time::{ClockId, clock_getres};
 use rustc_hash::FxHasher;
 
 use crate::python::frame::{Owner, RawFrame};
@@ -25,6 +28,31 @@ pub struct OpaqueReading {
     /// How often uvloop has gone round.
     pub uv_count: u64,
 }
+
+impl OpaqueReading {
+    /// A moment by which the turn had begun, on the target's clock in nanoseconds. uvloop notes
+    /// the time when its poll returns, and later on whenever something asks for it. `None` where
+    /// the turns are not counted: then it is not known which of them that was.
+    #[must_use]
+    pub fn polled_by_ns(&self) -> Option<u64> {
+        /// The time is noted in whole milliseconds.
+        const UNIT_NS: u64 = 1_000_000;
+        let is_known = self.uv_count != 0 && self.uv_time != 0;
+        let noted_by = self.uv_time.saturating_add(1).saturating_mul(UNIT_NS);
+        is_known.then(|| noted_by.saturating_add(*CLOCK_LAG_NS))
+    }
+}
+
+/// How far libuv's clock may be behind: it takes the coarse one where that ticks each millisecond
+/// or more often (`uv__hrtime` in src/unix/linux.c of libuv 1.52).
+static CLOCK_LAG_NS: LazyLock<u64> = LazyLock::new(|| {
+    const COARSEST: TimeSpec = TimeSpec::new(0, 1_000_000);
+    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE);
+    match tick {
+        Ok(tick) if tick <= COARSEST => tick.num_nanoseconds().cast_unsigned(),
+        _ => 0,
+    }
+});
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct OpaqueTurn {
@@ -99,6 +127,7 @@ impl OpaqueLoop {
         Turn {
             identity: self.last.identity,
             began_monotonic_ns: None,
+            begun_by_monotonic_ns: None,
             callback_began_monotonic_ns: None,
             callback: None,
             handle: RemoteAddr(what ^ version),

@@ -59,6 +59,7 @@ impl MadeUpStream {
         let turn = Turn {
             identity: number,
             began_monotonic_ns: Some(at_monotonic_ns - INTERVAL_NS / 2),
+            begun_by_monotonic_ns: None,
             callback_began_monotonic_ns: None,
             callback: Some((0, 1)),
             handle: RemoteAddr(number),
