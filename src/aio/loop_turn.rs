@@ -201,34 +201,61 @@ impl LoopReads {
         unread.map_or(Ok(None), Err)
     }
 
-    /// Takes the turn out of a batch that was planned with it. Of what was elsewhere than expected
-    /// another look is taken: it tells what the locals still name then. The turn must be the same,
-    /// the callback may have ended: its number is unknown then.
+    /// Takes the turn out of a batch that was planned with it, and that has proven these frames.
+    /// `at` is the position of the loop's frame.
+    ///
+    /// Of what was elsewhere than expected another look is taken. It tells if the frame has not
+    /// gone on; the callback may have ended all the same, its number is unknown then.
     pub fn take(
         &mut self,
         memory: &dyn ProcessMemory,
         layout: &Layout,
         gather: &Gather,
-        frame: &RawFrame,
+        (frames, at): (&[RawFrame], usize),
     ) -> Taken {
+        let Some(frame) = frames.get(at) else {
+            return Taken::Moved;
+        };
         let planned = self.frame == frame.addr;
         self.frame = frame.addr;
         let Some(named) = self.read_pointers(layout, gather).filter(|_| planned) else {
             return Taken::Moved;
         };
-        if !self.numbers_moved(&named) {
-            return self.decode(layout, gather, &named);
+        let (is_innermost, moved) = (at == 0, self.numbers_moved(&named));
+        let taken = self.decode(layout, gather, &named);
+        if !moved && !is_innermost {
+            return taken;
         }
-        self.numbers = named.numbers;
         let mut again = std::mem::take(&mut self.apart);
-        let is_read = self.look_apart(memory, layout, &mut again).is_ok();
-        let now = self.read_pointers(layout, &again).filter(|_| is_read);
-        let taken = match now.and_then(|now| named.still(&now)) {
-            Some(still) => self.decode(layout, &again, &still),
-            None => Taken::Moved,
+        let looked = self.look_again(memory, layout, &mut again, frame);
+        let still = looked.and_then(|(now, stands)| Some((named.still(&now)?, stands)));
+        let taken = match still {
+            Some((still, true)) if moved => self.decode(layout, &again, &still),
+            // It is left and entered within no time, while its place on the stack says nothing of
+            // that; but the next turn has not yet polled.
+            None if is_innermost => Taken::Moved,
+            _ => taken,
         };
         self.apart = again;
         taken
+    }
+
+    /// Where the locals point now, and whether the frame has not gone on since it was met.
+    fn look_again(
+        &mut self,
+        memory: &dyn ProcessMemory,
+        layout: &Layout,
+        gather: &mut Gather,
+        frame: &RawFrame,
+    ) -> Option<(Pointers, bool)> {
+        gather.clear();
+        self.plan_turn(layout, gather);
+        self.plan_rest(gather);
+        let head = gather.want(frame.addr, layout.frame.size as usize);
+        gather.run(memory).ok()?;
+        let head = gather.fields(head)?.0;
+        let stands = RawFrame::decode(layout, frame.addr, head) == *frame;
+        Some((self.read_pointers(layout, gather)?, stands))
     }
 
     /// Reads the turn on its own, at another moment than the stack; `None` when it cannot be told,
@@ -246,33 +273,22 @@ impl LoopReads {
         let mut gather = std::mem::take(&mut self.apart);
         let mut reading = None;
         for _ in 0..ATTEMPTS {
-            self.look_apart(memory, layout, &mut gather)?;
+            gather.clear();
+            self.plan_turn(layout, &mut gather);
+            self.plan_rest(&mut gather);
+            gather.run(memory)?;
             let Some(named) = self.read_pointers(layout, &gather) else {
                 break;
             };
-            if !self.numbers_moved(&named) {
-                reading = match self.decode(layout, &gather, &named) {
-                    Taken::Turn(reading) => Some(reading),
-                    Taken::Untold | Taken::Moved => None,
-                };
-                break;
+            match self.decode(layout, &gather, &named) {
+                Taken::Turn(turn) => reading = Some(turn),
+                Taken::Untold => {}
+                Taken::Moved => continue,
             }
-            self.numbers = named.numbers;
+            break;
         }
         self.apart = gather;
         Ok(reading)
-    }
-
-    fn look_apart(
-        &mut self,
-        memory: &dyn ProcessMemory,
-        layout: &Layout,
-        gather: &mut Gather,
-    ) -> Result<(), MemoryError> {
-        gather.clear();
-        self.plan_turn(layout, gather);
-        self.plan_rest(gather);
-        gather.run(memory)
     }
 
     /// The locals; `None` when they could not be read.
@@ -308,35 +324,42 @@ impl LoopReads {
         pointers.numbers.iter().enumerate().any(moved)
     }
 
+    /// The turn, as far as its objects were where they were expected when the batch was planned.
+    /// The next one expects them where they are.
     fn decode(&mut self, layout: &Layout, gather: &Gather, pointers: &Pointers) -> Taken {
+        let (expected, small_ints) = (self.numbers, self.small_ints);
+        for (known, now) in self.numbers.iter_mut().zip(pointers.numbers) {
+            if now.0 & 3 == 0 && !now.is_null() {
+                *known = now;
+            }
+        }
         let bytes = |local: Local| {
             let at = local as usize;
-            let present = !pointers.numbers[at].is_null();
-            let wanted = self.wanted_numbers[at].filter(|_| present)?;
-            gather.fields(wanted)
+            let pointer = pointers.numbers[at];
+            let is_there = !pointer.is_null() && pointer == expected[at];
+            gather.fields(self.wanted_numbers[at].filter(|_| is_there)?)
         };
         let seconds = |local| {
             let value = f64::from_bits(bytes(local)?.u64(16));
             (value.is_finite() && value > 0.0).then_some(value)
         };
-        let small_ints = self.small_ints;
         let count = |local: Local| {
             let pointer = pointers.numbers[local as usize];
             if layout.frame.tagged && pointer.0 & 3 == 3 {
                 return u32::try_from(pointer.0 >> 2).ok();
             }
-            if let Some(value) = small_ints.value(pointer) {
-                return Some(value);
-            }
-            // Where it was read is where it was predicted, which may be elsewhere.
-            if pointer != self.numbers[local as usize] {
-                return None;
-            }
-            small_int(layout, bytes(local)?)
+            let known = small_ints.value(pointer);
+            known.or_else(|| small_int(layout, bytes(local)?))
         };
+        let turn = Local::PolledAt as usize;
         let polled_at = seconds(Local::PolledAt);
-        if polled_at.is_none() && !pointers.numbers[Local::PolledAt as usize].is_null() {
-            return Taken::Untold;
+        if polled_at.is_none() && !pointers.numbers[turn].is_null() {
+            let is_elsewhere = pointers.numbers[turn] != expected[turn];
+            return if is_elsewhere {
+                Taken::Moved
+            } else {
+                Taken::Untold
+            };
         }
         let reading = TurnReading {
             polled_at,
@@ -347,11 +370,6 @@ impl LoopReads {
         if let Some((index, _)) = reading.callback {
             let at = pointers.numbers[Local::Index as usize];
             self.small_ints.learn(layout, at, index);
-        }
-        for (known, now) in self.numbers.iter_mut().zip(pointers.numbers) {
-            if now.0 & 3 == 0 && !now.is_null() {
-                *known = now;
-            }
         }
         Taken::Turn(reading)
     }

@@ -65,7 +65,7 @@ impl Alongside for TurnAlongside<'_> {
         };
         match self
             .reads
-            .take(self.memory, self.layout, gather, &frames[at])
+            .take(self.memory, self.layout, gather, (frames, at))
         {
             Taken::Turn(turn) if turn.is_whole() || self.patience == 0 => self.turn = Some(turn),
             Taken::Turn(_) => {

@@ -6,11 +6,11 @@ use asyncspy_model::sample::Session;
 use asyncspy_model::{StackFrame, StackId, TaskDefinition, TaskIndex};
 use rustc_hash::FxHashMap;
 
-/// How many stacks are kept; a deep one takes 4 KB. The sampler remembers 4 096 and defines anew
+/// How many stacks are kept; a deep one takes 4 KB. The sampler remembers 1 024 and defines anew
 /// what it has forgotten, so at least as many must stay.
 const STACKS: Bound = Bound {
-    at_most: 5 << 10,
-    after_forgetting: 4 << 10,
+    at_most: 5 << 8,
+    after_forgetting: 4 << 8,
 };
 /// How many tasks are kept. A service that makes a task for each request defines a new one at
 /// nearly every sample, so a week would define tens of millions. The sampler remembers 16 384

@@ -12,8 +12,8 @@ use super::place_time::{LabelNumber, Labels, PlaceTime};
 
 /// How many places, functions with a line, are told apart; the rest is one.
 const MAX_PLACES: usize = 20_000;
-/// How many stacks are remembered as places; forgotten all at once.
-const MAX_STACKS: usize = 32_768;
+/// How many stacks are remembered as places, to spare the search for them; forgotten all at once.
+const MAX_STACKS: usize = 2048;
 /// How many rows are reported.
 const MAX_ROWS: usize = 500;
 

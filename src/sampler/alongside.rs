@@ -46,6 +46,9 @@ pub struct LoopAlongside<'a> {
     /// What the loop's own frame has said: its position in the stack, and the turn if it can be
     /// told; `None` for a loop without a frame, or without that frame.
     pub turn: Option<(usize, Option<TurnReading>)>,
+    /// How often a stock loop is looked at again because it was met at a moment that tells
+    /// nothing, as between two turns.
+    pub patience: usize,
 }
 
 impl Alongside for LoopAlongside<'_> {
@@ -69,24 +72,31 @@ impl Alongside for LoopAlongside<'_> {
 
     fn settles(&mut self, gather: &Gather, frames: &[RawFrame]) -> bool {
         self.turn = None;
-        let Some(at) = self.loop_frame(frames) else {
+        if self.plan.found.facts.kind != LoopKind::Asyncio {
             return true;
-        };
+        }
         let python = self.plan.python;
-        let reading = match self
-            .reads
-            .take(&python.memory, &python.layout, gather, &frames[at])
-        {
-            Taken::Turn(reading) => Some(reading),
-            Taken::Untold => None,
-            Taken::Moved => return false,
+        let (memory, layout) = (&python.memory, &python.layout);
+        let Some(at) = self.loop_frame(frames) else {
+            return self.gives_up();
         };
-        self.turn = Some((at, reading));
+        match self.reads.take(memory, layout, gather, (frames, at)) {
+            Taken::Turn(reading) => self.turn = Some((at, Some(reading))),
+            Taken::Untold if self.gives_up() => self.turn = Some((at, None)),
+            Taken::Untold | Taken::Moved => return false,
+        }
         true
     }
 }
 
 impl LoopAlongside<'_> {
+    /// False as long as another look may tell more.
+    const fn gives_up(&mut self) -> bool {
+        let gives_up = self.patience == 0;
+        self.patience = self.patience.saturating_sub(1);
+        gives_up
+    }
+
     /// The position of a stock loop's frame.
     pub fn loop_frame(&mut self, frames: &[RawFrame]) -> Option<usize> {
         if self.plan.found.facts.kind != LoopKind::Asyncio {

@@ -21,9 +21,17 @@ use crate::python::object::Objects;
 use crate::python::stack::StackReader;
 use crate::target::gather::{Gather, Gathered};
 use crate::target::memory::{MemoryError, MemoryViewExt};
+use crate::target::process::monotonic_now_ns;
 
 /// How often a stack that moves is tried within one tick, at least and at most.
-const ATTEMPTS: std::ops::RangeInclusive<u64> = 4..=32;
+const ATTEMPTS: std::ops::RangeInclusive<u64> = 8..=32;
+
+/// How often all of this is done as long as it does not even tell whether the loop is busy, as
+/// while it enters and leaves one call after the other.
+const TRIES_FOR_ANYTHING: usize = 4;
+
+/// How often a stock loop is looked at again because it was met at a moment that tells nothing.
+const PATIENCE: usize = 3;
 
 /// What one such attempt may take, in nanoseconds.
 const ATTEMPT_NS: u64 = 15_000;
@@ -89,6 +97,7 @@ pub struct LoopSampler {
     current_keys: RemoteAddr,
     load: LoopLoad,
     load_at_ns: u64,
+    read_at_ns: u64,
 }
 
 /// The position of a stock loop's frame, and its turn if that could be told.
@@ -124,6 +133,7 @@ impl LoopSampler {
             current_keys: RemoteAddr::NULL,
             load: LoopLoad::default(),
             load_at_ns: 0,
+            read_at_ns: 0,
             found,
         }
     }
@@ -157,6 +167,13 @@ impl LoopSampler {
         self.same_turn_ticks
     }
 
+    /// When all was read that the last sample's activity and stack are told from. To find out what
+    /// they are called takes longer.
+    #[must_use]
+    pub const fn read_at_ns(&self) -> u64 {
+        self.read_at_ns
+    }
+
     /// Whether to read the thread's scheduling state at each tick: while the target is stopped.
     pub const fn watch_state(&mut self, at_each_tick: bool) {
         self.watches_state = at_each_tick;
@@ -174,6 +191,7 @@ impl LoopSampler {
             return Ok(sample);
         }
         let (turn, proven) = self.read_stack(shared)?;
+        self.read_at_ns = monotonic_now_ns();
         let mut sample = self.empty_sample();
         sample.torn = !proven;
         let frames = &self.stack.chain().frames;
@@ -250,6 +268,7 @@ impl LoopSampler {
         self.stack.plan_glance(layout, at, gather);
         self.reads.plan_locals(layout, gather);
         gather.run(&python.memory)?;
+        self.read_at_ns = monotonic_now_ns();
         let still = self.stack.stands_as_before(layout, gather) && self.reads.polls(layout, gather);
         self.idles_at = still.then_some(at);
         Ok(still)
@@ -274,6 +293,7 @@ impl LoopSampler {
             wanted: &mut self.wanted,
             caches: shared.caches,
             turn: None,
+            patience: PATIENCE,
         };
         gather.clear();
         stack.plan(layout, &mut too, gather);
@@ -286,15 +306,20 @@ impl LoopSampler {
         if let Some(task) = task_address(python, &self.found, &view) {
             too.plan.task = task;
         }
-        if stack.follow(memory, layout, gather, shared.attempts, &mut too)? {
-            return Ok((too.turn, true));
+        for _ in 0..TRIES_FOR_ANYTHING {
+            if stack.follow(memory, layout, gather, shared.attempts, &mut too)? {
+                return Ok((too.turn, true));
+            }
+            let frames = &stack.chain().frames;
+            if let Some(at) = too.loop_frame(frames) {
+                let reading = too.reads.read_apart(memory, layout, &frames[at])?;
+                return Ok((Some((at, reading)), false));
+            }
+            if too.plan.found.facts.kind != LoopKind::Asyncio && !frames.is_empty() {
+                break;
+            }
         }
-        let frames = &stack.chain().frames;
-        let Some(at) = too.loop_frame(frames) else {
-            return Ok((None, false));
-        };
-        let reading = self.reads.read_apart(memory, layout, &frames[at])?;
-        Ok((Some((at, reading)), false))
+        Ok((None, false))
     }
 
     /// How many of the frames just above the loop's belong to it: `Handle._run`.
@@ -332,7 +357,7 @@ impl LoopSampler {
     }
 
     /// True if the thread of a loop without a frame of its own waits in the loop's poll.
-    fn is_polling(&self) -> bool {
+    fn is_polling(&mut self) -> bool {
         let frames = &self.stack.chain().frames;
         let runs_task = frames
             .iter()
@@ -341,6 +366,7 @@ impl LoopSampler {
             return false;
         }
         let call = self.os.system_call();
+        self.read_at_ns = monotonic_now_ns();
         match self.found.facts.kind {
             LoopKind::Uvloop => call.polls(self.found.facts.poll_fd),
             _ => call.polls_anything(),

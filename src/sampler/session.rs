@@ -195,7 +195,8 @@ impl Sampler {
             self.quality.failed += 1;
             self.next_discovery_ns = self.next_discovery_ns.min(now + DISCOVER_FIRST_EVERY_NS);
         }
-        let at_monotonic_ns = monotonic_now_ns();
+        let read_at = self.loops.iter().map(LoopSampler::read_at_ns).max();
+        let at_monotonic_ns = read_at.map_or(now, |at| at.max(now));
         let sample = Event::Sample(Sample {
             at_monotonic_ns,
             elapsed_ns: at_monotonic_ns.saturating_sub(now),

@@ -15,7 +15,7 @@ use crate::target::memory::MemoryViewExt;
 
 /// Most distinct stacks that are remembered; beyond, all are defined anew. The analysis keeps at
 /// least as many.
-const MAX_STACKS: usize = 1 << 12;
+const MAX_STACKS: usize = 1 << 10;
 
 /// What names a frame without its texts: addresses of its code and name, line, kind.
 type FrameKey = (usize, usize, u32, FrameKind);
