@@ -219,7 +219,7 @@ impl LoopSampler {
                 let frames = &self.stack.chain().frames[..inner];
                 let mut turn = self.opaque.turn(shared.now_ns, frames, reading);
                 // Its callbacks run when it has noted when the poll returned.
-                let begun_by = reading.polled_by_ns().filter(|_| inner > 0);
+                let begun_by = reading.polled_by_ns().filter(|_| proven && inner > 0);
                 turn.begun_by_monotonic_ns =
                     begun_by.map(|at| shared.python.facts.to_our_monotonic(at));
                 self.fill_busy(shared, &mut sample, inner, turn);
