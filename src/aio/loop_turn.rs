@@ -69,7 +69,8 @@ impl TurnReading {
 pub enum Taken {
     /// All of it.
     Turn(TurnReading),
-    /// What no other look would tell either: the loop's clock gives no time.
+    /// That it has polled, but not when: the loop's clock gives no time, or what the frame names
+    /// has just become something else.
     Untold,
     /// Not all of it, since it was elsewhere. The next plan knows better.
     Moved,

@@ -66,7 +66,8 @@ pub struct Shared<'a> {
     pub attempts: usize,
 }
 
-/// How often a stack that moves is tried at ticks of this length: for a twentieth of it.
+/// How often a stack that moves is tried at ticks of this length: for a twentieth of it, as far as
+/// the bounds allow.
 #[must_use]
 pub fn attempts_within(interval_ns: u64) -> usize {
     let attempts = interval_ns / 20 / ATTEMPT_NS;
