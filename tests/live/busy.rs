@@ -4,14 +4,13 @@
 //! nearly all snapshots must be complete.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use asyncspy::aio::snapshot::{Snapshooter, SnapshotOptions};
 use asyncspy::python::Python;
 use asyncspy_model::{Faults, Snapshot, TaskId};
 use asyncspy_test_support::{Interpreter, Outcome, Target};
 use libtest_mimic::Trial;
-use nix::sys::signal::Signal;
 use serde::Deserialize;
 
 use crate::catalogue::trial_alone;
@@ -92,10 +91,9 @@ fn busy(interpreter: &Interpreter, size: usize) -> Outcome {
 fn stopped_counts(target: &Target, python: &Python) -> Outcome<Vec<usize>> {
     let mut counts = Vec::new();
     for _ in 0..STOPPED_READS {
-        target.signal(Signal::SIGSTOP)?;
-        wait_until_stopped(target.pid)?;
+        target.stop()?;
         let snapshot = Snapshooter::default().take(python, SnapshotOptions::default());
-        target.signal(Signal::SIGCONT)?;
+        target.go_on()?;
         let snapshot = snapshot?;
         // A process may be stopped in the middle of a change, which then never ends.
         if snapshot.complete {
@@ -104,23 +102,6 @@ fn stopped_counts(target: &Target, python: &Python) -> Outcome<Vec<usize>> {
         std::thread::sleep(Duration::from_millis(7));
     }
     Ok(counts)
-}
-
-/// The signal is on its way for a moment.
-pub fn wait_until_stopped(pid: i32) -> Outcome {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < deadline {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        if stat
-            .rsplit(')')
-            .next()
-            .is_some_and(|rest| rest.starts_with(" T"))
-        {
-            return Ok(());
-        }
-        std::thread::yield_now();
-    }
-    Err("it was not stopped".into())
 }
 
 impl Series {

@@ -9,7 +9,6 @@ use asyncspy_model::{RemoteAddr, Snapshot, TaskId};
 use asyncspy_test_support::compare::assert_equal;
 use asyncspy_test_support::{Interpreter, Outcome, Target};
 use libtest_mimic::Trial;
-use nix::sys::signal::Signal;
 
 use crate::catalogue::{look_at, one_per_minor, trial};
 
@@ -56,7 +55,7 @@ pub fn trials(interpreters: &[Interpreter]) -> Vec<Trial> {
 fn edges(interpreter: &Interpreter, scenario: &str) -> Outcome {
     let mut target = Target::start(interpreter, "edges.py", &[scenario])?;
     let truth = target.truth()?;
-    target.signal(Signal::SIGSTOP)?;
+    target.stop()?;
     let snapshot = look_at(target.pid)?;
     assert_equal(scenario, &truth, &snapshot)?;
     if interpreter.is_at_least(FIRST_WITH_PS) {

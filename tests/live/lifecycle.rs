@@ -10,11 +10,9 @@ use asyncspy_model::{TaskState, ThreadInfo};
 use asyncspy_test_support::compare::assert_equal;
 use asyncspy_test_support::{Interpreter, Outcome, Target};
 use libtest_mimic::Trial;
-use nix::sys::signal::Signal;
 use nix::unistd::{AccessFlags, access};
 use serde::Deserialize;
 
-use crate::busy::wait_until_stopped;
 use crate::catalogue::{look_at, one_per_minor, trial, trial_unless};
 
 /// How often a program ends or replaces itself under a reader, unless ASYNCSPY_TEST_LIVES says
@@ -185,10 +183,9 @@ fn ends(interpreter: &Interpreter) -> Outcome {
 fn stopped(interpreter: &Interpreter) -> Outcome {
     let mut target = Target::start(interpreter, "kinds.py", &[])?;
     let truth = target.truth()?;
-    target.signal(Signal::SIGSTOP)?;
-    wait_until_stopped(target.pid)?;
+    target.stop()?;
     let snapshot = look_at(target.pid)?;
-    target.signal(Signal::SIGCONT)?;
+    target.go_on()?;
     let states = snapshot.threads.iter().map(|thread| thread.os_state);
     if let Some(state) = states.clone().find(|state| *state != 'T') {
         return Err(format!("a thread in state {state} though it is stopped").into());

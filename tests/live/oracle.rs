@@ -4,12 +4,10 @@ use asyncspy::python::Python;
 use asyncspy_model::{Location, Snapshot};
 use asyncspy_test_support::{Interpreter, Outcome, Target};
 use libtest_mimic::Trial;
-use nix::sys::signal::Signal;
 use py_spy::config::{Config, LockingStrategy};
 use py_spy::python_process_info::{PythonProcessInfo, get_python_version};
 use py_spy::{Frame, PythonSpy, StackTrace};
 
-use crate::busy::wait_until_stopped;
 use crate::catalogue::{look_at, one_per_minor, trial};
 
 /// (function, file, line) of each frame, innermost first.
@@ -28,7 +26,7 @@ fn oracle(interpreter: &Interpreter) -> Outcome {
     let mut target = Target::start(interpreter, "small.py", &[])?;
     same_interpreter(target.pid)?;
     same_stacks(&target)?;
-    target.signal(Signal::SIGCONT)?;
+    target.go_on()?;
     target.stall("stall 600 crowd")?;
     same_stacks(&target)
 }
@@ -54,8 +52,7 @@ fn same_interpreter(pid: i32) -> Outcome {
 }
 
 fn same_stacks(target: &Target) -> Outcome {
-    target.signal(Signal::SIGSTOP)?;
-    wait_until_stopped(target.pid)?;
+    target.stop()?;
     let config = Config {
         blocking: LockingStrategy::NonBlocking,
         ..Config::default()

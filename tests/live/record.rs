@@ -16,9 +16,7 @@ use asyncspy_test_support::golden::timeless;
 use asyncspy_test_support::interpreters::repository;
 use asyncspy_test_support::{Interpreter, Outcome, Target};
 use libtest_mimic::Trial;
-use nix::sys::signal::Signal;
 
-use crate::busy::wait_until_stopped;
 use crate::catalogue::{one_per_minor, trial};
 
 /// Set to make the recordings anew.
@@ -47,8 +45,7 @@ fn record(interpreter: &Interpreter) -> Outcome {
     let mut target = Target::start(interpreter, "small.py", &[])?;
     target.stall("stall 600 crowd")?;
     let truth = target.truth()?;
-    target.signal(Signal::SIGSTOP)?;
-    wait_until_stopped(target.pid)?;
+    target.stop()?;
     let found = Python::attach(target.pid)?;
     let memory = RecordingMemory::new(Box::new(LiveMemory::new(target.pid)));
     let recorded = memory.recorded();

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use asyncspy_test_support::trials::{one_per_minor, trial};
 use asyncspy_test_support::{Interpreter, Outcome, Target};
 use libtest_mimic::Trial;
-use nix::sys::signal::Signal;
 use serde::Deserialize;
 
 use crate::watching::{Stall, Watching};
@@ -85,11 +84,11 @@ const STOP: Duration = Duration::from_secs(1);
 /// How exact the length of a stop is known: by ticks on either side, and by when a signal arrives.
 const TOLERANCE: Duration = Duration::from_millis(100);
 
-/// A pause of the whole process, from `SIGSTOP` to `SIGCONT`.
+/// A pause of the whole process.
 fn stop(target: &Target) -> Outcome {
-    target.signal(Signal::SIGSTOP)?;
+    target.stop()?;
     thread::sleep(STOP);
-    target.signal(Signal::SIGCONT)
+    target.go_on()
 }
 
 fn stop_while_idle(interpreter: &Interpreter) -> Outcome {

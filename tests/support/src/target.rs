@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -163,6 +164,25 @@ impl Target {
     /// When there is no such process any more.
     pub fn signal(&self, signal: Signal) -> Outcome {
         Ok(kill(Pid::from_raw(self.pid), signal)?)
+    }
+
+    /// Stops the process and waits until all of its threads stand still: its state in `/proc` is
+    /// that of its first thread, which may stand while others still run.
+    ///
+    /// # Errors
+    /// When there is no such process any more, or it is not a child of ours.
+    pub fn stop(&self) -> Outcome {
+        self.signal(Signal::SIGSTOP)?;
+        waitid(Id::Pid(Pid::from_raw(self.pid)), WaitPidFlag::WSTOPPED)?;
+        Ok(())
+    }
+
+    /// Lets a stopped process go on.
+    ///
+    /// # Errors
+    /// When there is no such process any more.
+    pub fn go_on(&self) -> Outcome {
+        self.signal(Signal::SIGCONT)
     }
 
     /// Ends it and waits until it is gone.
