@@ -132,10 +132,11 @@ pub struct TaskDefinition {
 /// One tick: what every loop did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
-    /// When the read was done.
+    /// When the stacks and turns were read.
     pub at_monotonic_ns: u64,
-    /// How long the read took: whatever the sample shows was so at some moment of the
-    /// `elapsed_ns` before `at_monotonic_ns`.
+    /// How long that took: the stacks, turns and running tasks were so at some moment of the
+    /// `elapsed_ns` before `at_monotonic_ns`. Queues, timers and states of threads are read
+    /// directly after.
     #[serde(default)]
     pub elapsed_ns: u64,
     /// One entry for each loop that runs.

@@ -18,7 +18,7 @@ use crate::target::memory::{MemoryError, MemoryViewExt, ProcessMemory};
 /// How often the stack of a running thread is tried until it is proven.
 const ATTEMPTS: usize = 1000;
 
-/// How often another moment is looked at because the callback's number cannot be told.
+/// How often another moment is looked at because the turn or the callback's number cannot be told.
 const PATIENCE: usize = 16;
 
 /// Reads the turn of a stock loop with the stack of the thread that runs it.
@@ -30,7 +30,7 @@ struct TurnAlongside<'a> {
     turn: Option<TurnReading>,
     /// True if it cannot be told whether there is a stock loop's frame.
     is_unread: bool,
-    /// How many more turns are let go of which the callback's number cannot be told.
+    /// How many more moments are let go of which not all can be told.
     patience: usize,
 }
 
@@ -67,15 +67,22 @@ impl Alongside for TurnAlongside<'_> {
             .reads
             .take(self.memory, self.layout, gather, (frames, at))
         {
-            Taken::Turn(turn) if turn.is_whole() || self.patience == 0 => self.turn = Some(turn),
-            Taken::Turn(_) => {
-                self.patience -= 1;
-                return false;
+            Taken::Turn(turn) => {
+                self.turn = Some(turn);
+                turn.is_whole() || self.gives_up()
             }
-            Taken::Untold => {}
-            Taken::Moved => return false,
+            Taken::Untold => self.gives_up(),
+            Taken::Moved => false,
         }
-        true
+    }
+}
+
+impl TurnAlongside<'_> {
+    /// False as long as another moment may tell more.
+    const fn gives_up(&mut self) -> bool {
+        let gives_up = self.patience == 0;
+        self.patience = self.patience.saturating_sub(1);
+        gives_up
     }
 }
 

@@ -18,9 +18,15 @@ pub const BACKEND_FD: u64 = 64;
 /// `nelts` of the timer heap of `uv_loop_t`, 32 bits: libuv's own timers, of which uvloop makes
 /// one for each that is scheduled.
 pub const TIMER_COUNT: u64 = 528;
-/// `time` of `uv_loop_t`, 64 bits, milliseconds: set after each poll, and by whatever asks the
-/// loop for the time.
+/// `time` of `uv_loop_t`, 64 bits, in whole units of [`TIME_UNIT_NS`]: set after each poll, and
+/// by whatever asks the loop for the time.
 pub const TIME: u64 = 544;
+/// Nanoseconds of a unit of `time`.
+pub const TIME_UNIT_NS: u64 = 1_000_000;
+/// libuv takes the time from `CLOCK_MONOTONIC_COARSE`, which may be behind by its resolution,
+/// where that is not more than so many nanoseconds, and else from `CLOCK_MONOTONIC`
+/// (`uv__hrtime` in src/unix/linux.c).
+pub const COARSE_CLOCK_UP_TO_NS: u64 = 1_000_000;
 /// `internal_fields` of `uv_loop_t`: a pointer.
 pub const INTERNAL_FIELDS: u64 = 40;
 /// `loop_metrics.metrics.loop_count` of those, 64 bits: counts the turns (libuv 1.45 and later;

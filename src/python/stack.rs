@@ -276,9 +276,9 @@ impl StackReader {
         Ok(false)
     }
 
-    /// Looks for the stack once; true if it is proven and settled. Either the frames are where others were
-    /// lately, which `sweeps`, or they are found and read at once, which succeeds in the end where
-    /// a thread is ever elsewhere; `learns` keeps in mind where they were.
+    /// Looks for the stack once; true if it is proven and settled. Either the frames are where
+    /// others were lately, which `sweeps`, or they are found and read at once, which succeeds in
+    /// the end where a thread is ever elsewhere; `learns` keeps in mind where they were.
     fn attempt(
         &mut self,
         memory: &dyn ProcessMemory,

@@ -4,10 +4,11 @@ use std::hash::{Hash, Hasher};
 use std::sync::LazyLock;
 
 use asyncspy_model::{RemoteAddr, Turn};
-use nix::sys::time::{TimeSpec, TimeValLike};
+use nix::sys::time::TimeValLike;
 use nix::time::{ClockId, clock_getres};
 use rustc_hash::FxHasher;
 
+use crate::layout::uvloop::{COARSE_CLOCK_UP_TO_NS, TIME_UNIT_NS};
 use crate::python::frame::{Owner, RawFrame};
 
 /// What tells the callbacks of one such loop apart.
@@ -35,22 +36,20 @@ impl OpaqueReading {
     /// the turns are not counted: then it is not known which of them that was.
     #[must_use]
     pub fn polled_by_ns(&self) -> Option<u64> {
-        /// The time is noted in whole milliseconds.
-        const UNIT_NS: u64 = 1_000_000;
         let is_known = self.uv_count != 0 && self.uv_time != 0;
-        let noted_by = self.uv_time.saturating_add(1).saturating_mul(UNIT_NS);
+        let noted_by = self.uv_time.saturating_add(1).saturating_mul(TIME_UNIT_NS);
         is_known.then(|| noted_by.saturating_add(*CLOCK_LAG_NS))
     }
 }
 
-/// How far libuv's clock may be behind: it takes the coarse one where that ticks each millisecond
-/// or more often (`uv__hrtime` in src/unix/linux.c of libuv 1.52).
+/// How far libuv's clock may be behind.
 static CLOCK_LAG_NS: LazyLock<u64> = LazyLock::new(|| {
-    const COARSEST: TimeSpec = TimeSpec::new(0, 1_000_000);
     let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE);
-    match tick {
-        Ok(tick) if tick <= COARSEST => tick.num_nanoseconds().cast_unsigned(),
-        _ => 0,
+    let tick_ns = tick.map_or(u64::MAX, |tick| tick.num_nanoseconds().cast_unsigned());
+    if tick_ns <= COARSE_CLOCK_UP_TO_NS {
+        tick_ns
+    } else {
+        0
     }
 });
 

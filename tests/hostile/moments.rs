@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use asyncspy::aio::Caches;
 use asyncspy::aio::running::ThreadActivity;
 use asyncspy::python::Python;
-use asyncspy::python::frame::local_range;
+use asyncspy::python::frame::{local_range, untag};
 use asyncspy::python::object::Objects;
 use asyncspy::python::recording::Recording;
 use asyncspy::python::thread::Thread;
@@ -250,16 +250,23 @@ fn a_loop_that_has_gone_on_meanwhile_is_read_again() -> Outcome {
         };
         for (thread, now, (position, polled_at)) in loops {
             let elsewhere = if polled_at == one { other } else { one };
-            let was = [
-                (position, word(position)? + 2),
-                (polled_at, word(elsewhere)?),
-            ];
-            for reads in 1..=READS_OF_A_STACK {
-                let belated = Belated::new(&recording, was.to_vec(), reads);
-                let then = activity(&python, &belated, &thread)?;
-                let same_stack = then.chain.frames == now.chain.frames;
-                if then.proven && same_stack != (then.turn == now.turn) {
-                    return Err(format!("3.{minor}, {position}, {reads}: {same_stack}").into());
+            let mut earlier = vec![(polled_at, word(elsewhere)?)];
+            let time = untag(RemoteAddr(word(polled_at)?));
+            if !time.is_null() {
+                // The object may as well have held another number, and be the same.
+                let seconds = time.offset(16);
+                earlier.push((seconds, word(seconds)? ^ 1));
+            }
+            for (number, (place, value)) in earlier.into_iter().enumerate() {
+                let was = vec![(position, word(position)? + 2), (place, value)];
+                for reads in 1..=READS_OF_A_STACK {
+                    let belated = Belated::new(&recording, was.clone(), reads);
+                    let then = activity(&python, &belated, &thread)?;
+                    let same_stack = then.chain.frames == now.chain.frames;
+                    if then.proven && same_stack != (then.turn == now.turn) {
+                        let what = format!("{position}, {number}, {reads}: {same_stack}");
+                        return Err(format!("3.{minor}, {what}").into());
+                    }
                 }
             }
         }
