@@ -4,6 +4,7 @@
 //! The memory is that of real processes (`tests/recorded`) with words replaced and pages taken
 //! away, or made up altogether.
 
+mod belated;
 mod bounds;
 mod memory;
 mod moments;
@@ -11,4 +12,5 @@ mod moments;
 mod recorded_loops;
 mod samples;
 mod snapshots;
+mod turns;
 mod unfinished;

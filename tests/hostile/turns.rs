@@ -1,0 +1,215 @@
+//! Loops that go on while they are read: a stack and a turn are of one moment.
+
+use asyncspy::aio::Caches;
+use asyncspy::aio::loop_turn::{LoopReads, Taken};
+use asyncspy::aio::running::ThreadActivity;
+use asyncspy::python::Python;
+use asyncspy::python::frame::{RawFrame, local_range, untag};
+use asyncspy::python::object::Objects;
+use asyncspy::python::thread::Thread;
+use asyncspy::target::ProcessMemory;
+use asyncspy::target::gather::Gather;
+use asyncspy::target::image::PageImage;
+use asyncspy::target::recorded::RecordedMemory;
+use asyncspy_model::{LoopActivity, RemoteAddr};
+use asyncspy_test_support::Outcome;
+
+use crate::belated::Belated;
+use crate::memory::{recording, threads, word_at};
+use crate::recorded_loops::recorded_loops;
+use crate::snapshots::MINORS;
+
+/// How often a frame is read until its stack is proven and the turn is read with it: it is found,
+/// and then read in two passes, up to three times.
+const READS_OF_A_STACK: usize = 8;
+
+/// What is altered of a loop's frame.
+struct LoopWords {
+    /// Its place in the stack.
+    depth: usize,
+    /// Where it says at which instruction it stands.
+    position: RemoteAddr,
+    /// Where the first of the wanted locals is that it has.
+    local: RemoteAddr,
+}
+
+/// The frame of the loop that a thread runs; `None` for a thread without a loop.
+fn words_of_loop(
+    python: &Python,
+    activity: &ThreadActivity,
+    locals: &[&str],
+) -> Outcome<Option<LoopWords>> {
+    let layout = &python.layout;
+    let image = PageImage::new(&python.memory);
+    let objects = Objects {
+        view: &image,
+        layout,
+    };
+    let frames = activity.chain.frames.iter().zip(&activity.places);
+    for (depth, (frame, place)) in frames.enumerate() {
+        let Some(place) = place.as_ref().filter(|at| &*at.code.name == "_run_once") else {
+            continue;
+        };
+        let names = place.code.local_names(objects)?;
+        let slot = locals.iter().find_map(|name| names.slot(name));
+        let (local, _) = local_range(layout, frame.addr, slot.ok_or("no such local")?);
+        return Ok(Some(LoopWords {
+            depth,
+            position: frame.addr.offset(layout.frame.instruction),
+            local,
+        }));
+    }
+    Ok(None)
+}
+
+fn activity(
+    python: &Python,
+    memory: &dyn ProcessMemory,
+    thread: &Thread,
+) -> Outcome<ThreadActivity> {
+    let (image, caches) = (PageImage::new(memory), &mut Caches::default());
+    let pid = python.facts.inner_pid;
+    Ok(ThreadActivity::read(
+        &image,
+        &python.layout,
+        caches,
+        thread,
+        pid,
+    )?)
+}
+
+/// A loop that goes on while it is read is read again: its stack and its turn are of one moment.
+#[test]
+fn a_loop_that_has_gone_on_meanwhile_is_read_again() -> Outcome {
+    for minor in MINORS {
+        let recording = recording(minor)?;
+        let python = recording.open()?;
+        let word = |addr: RemoteAddr| word_at(&recording.memory, addr.0).ok_or("no such word");
+        let mut loops = Vec::new();
+        for thread in threads(&python)? {
+            let now = activity(&python, &recording.memory, &thread)?;
+            if let Some(words) = words_of_loop(&python, &now, &["now", "end_time"])? {
+                loops.push((thread, now, words));
+            }
+        }
+        // One of them idles.
+        let times: Vec<RemoteAddr> = loops.iter().map(|(_, _, words)| words.local).collect();
+        let [one, other] = *times else {
+            return Err(format!("3.{minor}: {} loops", times.len()).into());
+        };
+        for (thread, now, words) in loops {
+            let (position, polled_at) = (words.position, words.local);
+            let elsewhere = if polled_at == one { other } else { one };
+            let mut earlier = vec![(polled_at, word(elsewhere)?)];
+            let time = untag(RemoteAddr(word(polled_at)?));
+            if !time.is_null() {
+                // The object may as well have held another number, and be the same.
+                let seconds = time.offset(16);
+                earlier.push((seconds, word(seconds)? ^ 1));
+            }
+            for (number, (place, value)) in earlier.into_iter().enumerate() {
+                let was = vec![(position, word(position)? + 2), (place, value)];
+                for reads in 1..=READS_OF_A_STACK {
+                    let belated = Belated::new(&recording, was.clone(), reads);
+                    let then = activity(&python, &belated, &thread)?;
+                    let same_stack = then.chain.frames == now.chain.frames;
+                    if then.proven && same_stack != (then.turn == now.turn) {
+                        let what = format!("{position}, {number}, {reads}: {same_stack}");
+                        return Err(format!("3.{minor}, {what}").into());
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Callbacks that are over before their number is read leave the turn known.
+#[test]
+fn a_turn_is_known_though_its_callbacks_come_and_go() -> Outcome {
+    for minor in MINORS {
+        let recording = recording(minor)?;
+        let mut python = recording.open()?;
+        let word = |addr: RemoteAddr| word_at(&recording.memory, addr.0).ok_or("no such word");
+        let mut busy = 0;
+        for thread in threads(&python)? {
+            let now = activity(&python, &recording.memory, &thread)?;
+            let local = |name| words_of_loop(&python, &now, &[name]);
+            let (Some(index), Some(total)) = (local("i")?, local("ntodo")?) else {
+                continue;
+            };
+            let restless = Belated::restless(&recording, index.local, word(total.local)?);
+            python.memory = Box::new(restless);
+            for mut one in recorded_loops(&python)? {
+                let activity = one.sample()?.activity;
+                busy += usize::from(matches!(activity, LoopActivity::Busy(_)));
+            }
+            python.memory = Box::new(recording.memory.clone());
+        }
+        // One of the two loops is busy, whichever of them is restless.
+        if busy != 2 {
+            return Err(format!("3.{minor}: {busy} of 2").into());
+        }
+    }
+    Ok(())
+}
+
+/// A loop that stands in its own function may be left and entered again at the same place, of
+/// which its stack says nothing: another look at the turn does.
+#[test]
+fn a_turn_that_ends_while_it_is_read_is_no_turn() -> Outcome {
+    for minor in MINORS {
+        let recording = recording(minor)?;
+        let python = recording.open()?;
+        let memory = &recording.memory;
+        let mut busy = 0;
+        for thread in threads(&python)? {
+            let now = activity(&python, memory, &thread)?;
+            let words = words_of_loop(&python, &now, &["now", "end_time"])?;
+            let has_polled = |words: &LoopWords| {
+                let word = word_at(memory, words.local.0);
+                word.is_some_and(|word| !untag(RemoteAddr(word)).is_null())
+            };
+            let Some(words) = words.filter(has_polled) else {
+                continue;
+            };
+            busy += 1;
+            let frames = &now.chain.frames[words.depth..];
+            let taken = |first: &dyn ProcessMemory| {
+                let reads = &mut LoopReads::default();
+                take_turn(&python, memory, first, (reads, frames))
+            };
+            let stood = taken(memory)?;
+            let polled = taken(&Belated::new(&recording, vec![(words.local, 0)], 1))?;
+            if stood != Taken::Turn(now.turn.ok_or("no turn")?) || polled != Taken::Moved {
+                return Err(format!("3.{minor}: {stood:?}, {polled:?}").into());
+            }
+        }
+        if busy != 1 {
+            return Err(format!("3.{minor}: {busy} busy loops").into());
+        }
+    }
+    Ok(())
+}
+
+/// Takes the turn of a loop whose frame is innermost out of a batch that `first` answered, where
+/// its numbers are known from before.
+fn take_turn(
+    python: &Python,
+    memory: &RecordedMemory,
+    first: &dyn ProcessMemory,
+    (reads, frames): (&mut LoopReads, &[RawFrame]),
+) -> Outcome<Taken> {
+    let layout = &python.layout;
+    let objects = Objects {
+        view: memory,
+        layout,
+    };
+    reads.find(objects, &mut Caches::default(), frames)?;
+    reads.read_apart(memory, layout, &frames[0])?;
+    let mut gather = Gather::default();
+    reads.plan_turn(layout, &mut gather);
+    reads.plan_rest(&mut gather);
+    gather.run(first)?;
+    Ok(reads.take(memory, layout, &gather, (frames, 0)))
+}
