@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::memory::{MemoryError, ProcessMemory};
 use super::page_arena::PageArena;
-use super::page_reads::{PAGE, PageReads};
+use super::page_reads::{PAGE, read_pages};
 
 /// Slot of a page that could not be read.
 const UNREADABLE: u32 = u32::MAX;
@@ -43,7 +43,6 @@ pub(super) struct HeldPages {
     before: PageArena,
     last: Option<(u64, u32)>,
     wanted: Vec<u64>,
-    reads: PageReads,
 }
 
 /// The part of a range that lies on one page.
@@ -178,11 +177,10 @@ impl HeldPages {
         wanted.clear();
         wanted.extend(pages.filter(|page| self.current(*page).is_none()));
         sort_wanted(&mut wanted);
-        let mut reads = std::mem::take(&mut self.reads);
-        let outcome = reads.read(memory, &wanted, |page, bytes| {
+        let outcome = read_pages(memory, &wanted, |page, bytes| {
             self.store(page, bytes, budget)
         });
-        (self.wanted, self.reads) = (wanted, reads);
+        self.wanted = wanted;
         outcome
     }
 
@@ -201,7 +199,7 @@ impl HeldPages {
         self.wanted.extend(pages);
         sort_wanted(&mut self.wanted);
         let (held, arena) = (&self.held, &self.arena);
-        self.reads.read(memory, &self.wanted, |page, now| {
+        read_pages(memory, &self.wanted, |page, now| {
             let first = held.get(&page).map(|held| arena.page(held.slot));
             receive(page, first, now)
         })

@@ -3,7 +3,7 @@
 //! - [`memory`]: reading its memory. [`recorded`]: memory that was read before.
 //! - [`gather`]: many small reads in one call.
 //! - [`image`]: its memory page by page, fetched in bulk. `held_pages`, [`page_reads`],
-//!   [`page_arena`]: how. [`proc_file`]: files below `/proc`.
+//!   [`page_arena`], [`page_pool`]: how. [`proc_file`]: files below `/proc`.
 //! - [`maps`], [`elf`]: what is mapped where, sections and symbols of the mapped files.
 //! - [`process`]: identity, command line, namespaces, clocks. [`program`]: whether it has exec'd.
 //! - [`threads`]: its threads as the kernel sees them.
@@ -15,6 +15,7 @@ pub mod image;
 pub mod maps;
 pub mod memory;
 pub mod page_arena;
+pub mod page_pool;
 pub mod page_reads;
 pub mod proc_file;
 pub mod process;

@@ -2,19 +2,19 @@
 //!
 //! What is held of a large process is tens of MiB, and each page of fresh space costs a page
 //! fault of our own, as dear as reading a page of the target: so space comes in huge pages where
-//! the kernel has them.
+//! the kernel has them. The first few come from those that all share.
 
 use std::ops::Range;
 
 use memmap2::{Advice, MmapMut};
 
 use super::memory::MemoryError;
+use super::page_pool::{self, BLOCK, Block};
 use super::page_reads::PAGE;
 
 const PAGE_BYTES: usize = PAGE as usize;
 
-/// Pages that are held on the heap before anything is mapped: a huge page is dear to those who
-/// need little of it.
+/// Pages that are held in blocks before anything is mapped.
 const FEW: usize = 256;
 
 /// Pages of a mapping: 16 MiB, of which the kernel provides what is used.
@@ -23,7 +23,7 @@ const CHUNK: usize = 4096;
 /// Pages by slot.
 #[derive(Debug, Default)]
 pub struct PageArena {
-    few: Vec<u8>,
+    few: Vec<Block>,
     chunks: Vec<MmapMut>,
     /// How many slots were given out.
     used: usize,
@@ -40,12 +40,7 @@ impl PageArena {
             Some(slot) => slot,
             None => self.grow(budget)?,
         };
-        if slot as usize * PAGE_BYTES == self.few.len() && self.few.len() < FEW * PAGE_BYTES {
-            self.few.reserve_exact(FEW * PAGE_BYTES - self.few.len());
-            self.few.extend_from_slice(bytes);
-        } else {
-            self.page_mut(slot).copy_from_slice(bytes);
-        }
+        self.page_mut(slot).copy_from_slice(bytes);
         Ok(slot)
     }
 
@@ -54,14 +49,12 @@ impl PageArena {
         if (self.used + 1) * PAGE_BYTES > budget {
             return Err(MemoryError::Budget);
         }
-        if let Some(beyond) = self.used.checked_sub(FEW)
-            && beyond / CHUNK == self.chunks.len()
-        {
-            let map = MmapMut::map_anon(CHUNK * PAGE_BYTES);
-            let map = map.map_err(|_| MemoryError::Budget)?;
-            // Without huge pages it is slower, and works as well.
-            let _ = map.advise(Advice::HugePage);
-            self.chunks.push(map);
+        match self.used.checked_sub(FEW) {
+            None if self.used / BLOCK == self.few.len() => {
+                self.few.push(page_pool::take().ok_or(MemoryError::Budget)?);
+            }
+            Some(beyond) if beyond / CHUNK == self.chunks.len() => self.chunks.push(chunk()?),
+            _ => {}
         }
         self.used += 1;
         Ok(slot)
@@ -76,23 +69,24 @@ impl PageArena {
     /// The page of a slot; empty if there is none.
     #[must_use]
     pub fn page(&self, slot: u32) -> &[u8] {
-        let (chunk, range) = place(slot);
-        let page = match chunk {
-            None => self.few.get(range),
-            Some(chunk) => self.chunks.get(chunk).and_then(|map| map.get(range)),
+        let page = match place(slot) {
+            Place::Few(block, range) => self.few.get(block).and_then(|block| block.get(range)),
+            Place::Many(chunk, range) => self.chunks.get(chunk).and_then(|map| map.get(range)),
         };
         page.unwrap_or_default()
     }
 
     /// The page of a slot, to be changed; empty if there is none.
     pub fn page_mut(&mut self, slot: u32) -> &mut [u8] {
-        let (chunk, range) = place(slot);
-        let page = match chunk {
-            None => self.few.get_mut(range),
-            Some(chunk) => self
-                .chunks
-                .get_mut(chunk)
-                .and_then(|map| map.get_mut(range)),
+        let page = match place(slot) {
+            Place::Few(block, range) => {
+                let block = self.few.get_mut(block);
+                block.and_then(|block| block.get_mut(range))
+            }
+            Place::Many(chunk, range) => {
+                let map = self.chunks.get_mut(chunk);
+                map.and_then(|map| map.get_mut(range))
+            }
         };
         page.unwrap_or_default()
     }
@@ -106,16 +100,35 @@ impl PageArena {
     pub fn clear(&mut self) {
         self.used = 0;
         self.free.clear();
+        page_pool::give_back(&mut self.few);
     }
 }
 
-/// The mapping in which a slot's page is, if it is in any, and its bytes there.
-fn place(slot: u32) -> (Option<usize>, Range<usize>) {
-    let (chunk, nth) = match (slot as usize).checked_sub(FEW) {
-        None => (None, slot as usize),
-        Some(beyond) => (Some(beyond / CHUNK), beyond % CHUNK),
-    };
-    (chunk, nth * PAGE_BYTES..(nth + 1) * PAGE_BYTES)
+impl Drop for PageArena {
+    fn drop(&mut self) {
+        page_pool::give_back(&mut self.few);
+    }
+}
+
+fn chunk() -> Result<MmapMut, MemoryError> {
+    let map = MmapMut::map_anon(CHUNK * PAGE_BYTES).map_err(|_| MemoryError::Budget)?;
+    // Without huge pages it is slower, and works as well.
+    let _ = map.advise(Advice::HugePage);
+    Ok(map)
+}
+
+/// Where a page is: in which block or mapping, and its bytes there.
+enum Place {
+    Few(usize, Range<usize>),
+    Many(usize, Range<usize>),
+}
+
+fn place(slot: u32) -> Place {
+    let bytes = |nth: usize| nth * PAGE_BYTES..(nth + 1) * PAGE_BYTES;
+    match (slot as usize).checked_sub(FEW) {
+        None => Place::Few(slot as usize / BLOCK, bytes(slot as usize % BLOCK)),
+        Some(beyond) => Place::Many(beyond / CHUNK, bytes(beyond % CHUNK)),
+    }
 }
 
 #[cfg(test)]

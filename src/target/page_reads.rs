@@ -1,5 +1,7 @@
 //! Reading whole pages, many in one call.
 
+use std::cell::RefCell;
+
 use asyncspy_model::RemoteAddr;
 
 use super::memory::{MAX_PIECES, MemoryError, Piece, ProcessMemory, gather_all, piece};
@@ -19,21 +21,41 @@ const PAGE_BYTES: usize = PAGE as usize;
 /// Never more than this many pieces fit one vectored call.
 const _: () = assert!(BATCH <= MAX_PIECES);
 
-/// Buffers for reading pages, to be used again.
-#[derive(Debug, Default)]
-pub struct PageReads {
+thread_local! {
+    static READS: RefCell<PageReads> = const { RefCell::new(PageReads::new()) };
+}
+
+/// Reads these pages, given by number in ascending order, each once, and hands over the bytes of
+/// each; none for one that cannot be read. The receiver reads no pages itself.
+///
+/// # Errors
+/// [`MemoryError::Gone`], [`MemoryError::Denied`], or what the receiver returns.
+pub fn read_pages(
+    memory: &dyn ProcessMemory,
+    pages: &[u64],
+    receive: impl FnMut(u64, Option<&[u8]>) -> Result<(), MemoryError>,
+) -> Result<(), MemoryError> {
+    READS.with_borrow_mut(|reads| reads.read(memory, pages, receive))
+}
+
+/// Buffers for reading pages, which all reads of a thread use.
+#[derive(Debug)]
+struct PageReads {
     pieces: Vec<Piece>,
     bytes: Vec<u8>,
     ok: Vec<bool>,
 }
 
 impl PageReads {
-    /// Reads these pages, given by number in ascending order, each once, and hands over the bytes
-    /// of each; none for one that cannot be read.
-    ///
-    /// # Errors
-    /// [`MemoryError::Gone`], [`MemoryError::Denied`], or what the receiver returns.
-    pub fn read(
+    const fn new() -> Self {
+        Self {
+            pieces: Vec::new(),
+            bytes: Vec::new(),
+            ok: Vec::new(),
+        }
+    }
+
+    fn read(
         &mut self,
         memory: &dyn ProcessMemory,
         pages: &[u64],
