@@ -238,22 +238,18 @@ fn find_modules(
     objects: Objects<'_>,
     modules: RemoteAddr,
 ) -> Result<Option<Registry>, MemoryError> {
-    let nothing = (RemoteAddr::NULL, RemoteAddr::NULL);
-    let (mut tasks, mut accelerator) = (nothing, nothing);
-    for (key, module) in objects.dict_items(modules)? {
-        let place = if objects.str_equals(key, "asyncio.tasks")? {
-            &mut tasks
-        } else if objects.str_equals(key, "_asyncio")? {
-            &mut accelerator
-        } else {
-            continue;
-        };
-        *place = (module, objects.view.read_ptr(module.offset(MODULE_DICT))?);
+    let [tasks, accelerator] = objects.dict_find(modules, ["asyncio.tasks", "_asyncio"])?;
+    let with_dict = |module: Option<RemoteAddr>| match module {
+        Some(module) => Ok((module, objects.view.read_ptr(module.offset(MODULE_DICT))?)),
+        None => Ok((RemoteAddr::NULL, RemoteAddr::NULL)),
+    };
+    if tasks.is_none() {
+        return Ok(None);
     }
-    Ok((tasks != nothing).then_some(Registry {
+    Ok(Some(Registry {
         modules,
-        tasks,
-        accelerator,
+        tasks: with_dict(tasks)?,
+        accelerator: with_dict(accelerator)?,
     }))
 }
 

@@ -9,6 +9,7 @@ use crate::python::attach::AttachError;
 use crate::sink::escape::{escape, escape_to};
 use crate::target::maps::read_mappings;
 use crate::target::memory::MemoryError;
+use crate::target::proc_file;
 use crate::target::process::ProcessError;
 
 /// Child processes that are looked at, and named, at most.
@@ -225,8 +226,7 @@ pub fn process_of_thread(tid: i32) -> i32 {
 }
 
 fn status_number(pid: i32, key: &str) -> Option<i32> {
-    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
-    let status = String::from_utf8_lossy(&status);
+    let status = proc_file::read_text(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(key))?;
     line.trim().parse().ok()
 }

@@ -55,6 +55,9 @@ pub struct SetHead {
 /// Bytes of a key that are looked at as a rule: a short str.
 const KEY_HEAD: u64 = 64;
 
+/// How many keys are looked at together.
+const KEYS_AT_ONCE: usize = 32;
+
 impl<'a> Objects<'a> {
     /// The type of the object at `addr`.
     ///
@@ -237,6 +240,14 @@ impl<'a> Objects<'a> {
         &self,
         addr: RemoteAddr,
     ) -> Result<Vec<(RemoteAddr, RemoteAddr)>, MemoryError> {
+        let items = self.dict_pairs(addr)?;
+        // Whoever asks for the items looks at the keys.
+        self.view
+            .expect(&mut items.iter().map(|(key, _)| (*key, KEY_HEAD)))?;
+        Ok(items)
+    }
+
+    fn dict_pairs(&self, addr: RemoteAddr) -> Result<Vec<(RemoteAddr, RemoteAddr)>, MemoryError> {
         let keys = self.view.read_ptr(addr.offset(32))?;
         let values = self.view.read_ptr(addr.offset(40))?;
         let (entries, stride, count) = self.dict_entries(keys)?;
@@ -257,9 +268,6 @@ impl<'a> Objects<'a> {
                 items.push((key, value));
             }
         }
-        // Whoever asks for the items looks at the keys.
-        self.view
-            .expect(&mut items.iter().map(|(key, _)| (*key, KEY_HEAD)))?;
         Ok(items)
     }
 
@@ -316,12 +324,36 @@ impl<'a> Objects<'a> {
         dict: RemoteAddr,
         name: &str,
     ) -> Result<Option<RemoteAddr>, MemoryError> {
-        for (key, value) in self.dict_items(dict)? {
-            if self.str_equals(key, name)? {
-                return Ok(Some(value));
+        let [value] = self.dict_find(dict, [name])?;
+        Ok(value)
+    }
+
+    /// The values of these `str` keys in a dict; `None` for those that it has not. It is searched
+    /// from its newest item on, a part at a time.
+    ///
+    /// # Errors
+    /// As [`type_of`](Self::type_of).
+    pub fn dict_find<const N: usize>(
+        &self,
+        dict: RemoteAddr,
+        names: [&str; N],
+    ) -> Result<[Option<RemoteAddr>; N], MemoryError> {
+        let mut found = [None; N];
+        for part in self.dict_pairs(dict)?.rchunks(KEYS_AT_ONCE) {
+            self.view
+                .expect(&mut part.iter().map(|(key, _)| (*key, KEY_HEAD)))?;
+            for (key, value) in part {
+                for (found, name) in found.iter_mut().zip(names) {
+                    if found.is_none() && self.str_equals(*key, name)? {
+                        *found = Some(*value);
+                    }
+                }
+            }
+            if found.iter().all(Option::is_some) {
+                break;
             }
         }
-        Ok(None)
+        Ok(found)
     }
 
     /// True if the object is a string of ASCII characters that equals `name`; false also for an

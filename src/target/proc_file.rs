@@ -12,8 +12,22 @@ const USUAL: usize = 16 << 10;
 /// # Errors
 /// When it cannot be opened or read; its process may have ended.
 pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(USUAL);
-    File::open(path)?.read_to_end(&mut bytes)?;
+    let mut file = File::open(path)?;
+    let mut bytes = vec![0; USUAL];
+    let mut len = 0;
+    // Asking for its size and position first, as for other files, takes as long as reading it.
+    loop {
+        match file.read(&mut bytes[len..]) {
+            Ok(0) => break,
+            Ok(count) => len += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        if len == bytes.len() {
+            bytes.resize(2 * len, 0);
+        }
+    }
+    bytes.truncate(len);
     Ok(bytes)
 }
 
