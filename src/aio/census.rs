@@ -213,8 +213,8 @@ impl Reader<'_, '_> {
     ) -> Result<(), MemoryError> {
         let head = |addr: RemoteAddr| (addr.before(BEFORE), BEFORE + OBJECT_SIZE);
         self.now.prefetch(addrs.clone().map(head))?;
-        let mut coros = Vec::new();
-        let mut others = Vec::new();
+        self.caches.types.expect(objects, addrs.clone())?;
+        let (mut coros, mut others, mut codes) = (Vec::new(), Vec::new(), Vec::new());
         for addr in addrs {
             if let Ok(fields) = TaskFields::read(objects, self.caches, addr) {
                 coros.push(fields.coro);
@@ -226,9 +226,12 @@ impl Reader<'_, '_> {
             self.now.prefetch(links.copied().map(head))?;
             let frames = coros.iter().filter_map(|coro| frame_range(objects, *coro));
             self.now.prefetch(frames.collect::<Vec<_>>())?;
+            let met = coros.iter().chain(&others).filter(|addr| !addr.is_null());
+            self.caches.types.expect(objects, met.copied())?;
             others.clear();
             coros.retain_mut(|addr| match read_link(objects, self.caches, *addr) {
                 Ok(Some(link)) => {
+                    codes.extend(link.frame.map(|frame| frame.code));
                     *addr = link.next;
                     !addr.is_null()
                 }
@@ -238,7 +241,7 @@ impl Reader<'_, '_> {
                 break;
             }
         }
-        Ok(())
+        self.caches.codes.expect(objects, codes.into_iter())
     }
 }
 

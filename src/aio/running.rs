@@ -54,7 +54,7 @@ impl Alongside for TurnAlongside<'_> {
         if self.reads.frame().is_none() {
             let codes = frames.iter().map(|frame| frame.code);
             // What cannot be read is told when its place is asked for.
-            let _ = fresh.prefetch(codes.map(|code| (code, self.layout.code.size)));
+            let _ = self.caches.codes.expect(objects, codes);
         }
         let at = match self.reads.find(objects, self.caches, frames) {
             Ok(Some(at)) => at,
@@ -129,7 +129,7 @@ impl ThreadActivity {
         };
         let mut gather = Gather::default();
         let settled = reader.follow(memory, layout, &mut gather, ATTEMPTS, &mut too)?;
-        let turn = too.turn.filter(|_| settled);
+        let (turn, is_unread) = (too.turn.filter(|_| settled), too.is_unread);
         let chain = reader.chain().clone();
         // The chain is of this moment; the image may be older.
         let fresh = PageImage::new(memory);
@@ -138,10 +138,10 @@ impl ThreadActivity {
             layout,
         };
         let codes = chain.frames.iter().map(|frame| frame.code);
-        fresh.prefetch(codes.map(|code| (code, layout.code.size)))?;
+        caches.codes.expect(objects, codes)?;
         let mut activity = Self {
             thread: *thread,
-            proven: settled && !too.is_unread,
+            proven: settled && !is_unread,
             places: Vec::with_capacity(chain.frames.len()),
             chain,
             loop_addr: RemoteAddr::NULL,

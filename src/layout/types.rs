@@ -254,6 +254,14 @@ pub struct CodeLayout {
     pub size: u64,
 }
 
+impl CodeLayout {
+    /// Where it points to its names and its line table.
+    pub fn parts(&self) -> impl Iterator<Item = u64> {
+        let parts = [self.name, self.filename, self.linetable];
+        parts.into_iter().chain(self.qualname)
+    }
+}
+
 /// Format of a line table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineFormat {

@@ -110,6 +110,35 @@ impl CodeCache {
         self.epoch += 1;
     }
 
+    /// Says that these code objects are needed, as few calls as possible for all that are new or
+    /// to be checked.
+    ///
+    /// # Errors
+    /// As [`expect`](crate::target::MemoryView::expect).
+    pub fn expect(
+        &self,
+        objects: Objects<'_>,
+        addrs: impl Iterator<Item = RemoteAddr>,
+    ) -> Result<(), MemoryError> {
+        let epoch_of = |addr: &RemoteAddr| self.codes.get(addr).map(|(epoch, _)| *epoch);
+        let is_due = |addr: &RemoteAddr| epoch_of(addr) != Some(self.epoch);
+        let mut due: Vec<_> = addrs.filter(is_due).collect();
+        due.sort_unstable();
+        due.dedup();
+        let layout = &objects.layout.code;
+        let mut heads = due.iter().map(|addr| (*addr, layout.size));
+        objects.view.expect(&mut heads)?;
+        let part = |addr: RemoteAddr| Some((objects.view.read_ptr(addr).ok()?, PART_SIZE));
+        let new = due.iter().filter(|addr| epoch_of(addr).is_none());
+        let parts = new.flat_map(|addr| {
+            let parts = layout.parts().map(|offset| addr.offset(offset));
+            parts.filter_map(part)
+        });
+        objects
+            .view
+            .expect(&mut parts.collect::<Vec<_>>().into_iter())
+    }
+
     /// The code object at `addr`.
     ///
     /// # Errors
@@ -160,9 +189,7 @@ impl CodeCache {
         fingerprint: Fingerprint,
     ) -> Result<CodeInfo, MemoryError> {
         let layout = &objects.layout.code;
-        let parts = [layout.name, layout.filename, layout.linetable];
-        let parts = parts.into_iter().chain(layout.qualname);
-        let mut parts = parts.map(|offset| (head.ptr(offset), PART_SIZE));
+        let mut parts = layout.parts().map(|at| (head.ptr(at), PART_SIZE));
         objects.view.expect(&mut parts)?;
         let name = self.text(objects, head.ptr(layout.name))?;
         let function = match layout.qualname {

@@ -14,6 +14,9 @@ const NEAR: u64 = 1024;
 /// How much of the data stack is read beyond the innermost frame.
 const CALLED: u64 = 1024;
 
+/// How much of the data stack is read below a frame whose callers are not known.
+const CALLERS: u64 = 2048;
+
 /// How many haunts are known, besides those of the last stack.
 const MOST_HAUNTS: usize = 96;
 
@@ -64,6 +67,14 @@ impl Ranges {
             }
         }
         self.extend(top);
+    }
+
+    /// Goes on below the only frame, where its callers lie if it is one of the data stack.
+    fn add_callers(&mut self) {
+        if let [(start, _)] = self.bounds.as_mut_slice() {
+            // No further than what is certainly mapped.
+            *start = start.saturating_sub(CALLERS).max(*start / PAGE * PAGE);
+        }
     }
 
     /// Takes the haunts of frames, all of them.
@@ -177,7 +188,8 @@ impl Haunts {
     }
 }
 
-/// Frames read along with one that was needed: those that called it when it was met last.
+/// Frames read along with one that was needed: those that called it when it was met last, or what
+/// lies where its callers are as a rule.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     frames: Vec<RemoteAddr>,
@@ -216,6 +228,9 @@ impl Ahead {
         self.gather.clear();
         let frames = self.frames.iter().copied();
         self.ranges.take_frames(layout, frames, None);
+        if self.frames.len() == 1 && layout.has_data_stack() {
+            self.ranges.add_callers();
+        }
         self.plan.add_ranges(&self.ranges, false, &mut self.gather);
         self.gather.run(memory)?;
         Ok(self.plan.frame(layout, &self.gather, addr, &mut 0))

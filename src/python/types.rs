@@ -12,6 +12,12 @@ use crate::target::memory::{Fields, MemoryError, MemoryViewExt};
 /// Longest chain of base classes that is followed.
 const MAX_BASES: usize = 32;
 
+/// How many base classes are fetched together with a type.
+const BASES_AHEAD: usize = 4;
+
+/// How much of a type's name is fetched ahead: all of most.
+const NAME_PART: u64 = 32;
+
 /// Longest type name that is read.
 const MAX_NAME: usize = 256;
 
@@ -110,6 +116,47 @@ impl TypeCache {
     /// Forgets all: type objects may be freed and their addresses reused.
     pub fn clear(&mut self) {
         self.types.clear();
+    }
+
+    /// Says that the types of these objects are needed, as few calls as possible for all that are
+    /// new. The objects' heads are read one by one.
+    ///
+    /// # Errors
+    /// As [`expect`](crate::target::MemoryView::expect).
+    pub fn expect(
+        &self,
+        objects: Objects<'_>,
+        of: impl Iterator<Item = RemoteAddr>,
+    ) -> Result<(), MemoryError> {
+        let class_of = |object: RemoteAddr| objects.view.read_ptr(object.offset(OB_TYPE)).ok();
+        let is_new = |class: &RemoteAddr| !class.is_null() && !self.types.contains_key(class);
+        let mut new: Vec<_> = of.filter_map(class_of).filter(is_new).collect();
+        let layout = &objects.layout.type_;
+        for _ in 0..BASES_AHEAD {
+            new.sort_unstable();
+            new.dedup();
+            if new.is_empty() {
+                break;
+            }
+            let heads = new.iter().map(|class| (*class, layout.size));
+            objects
+                .view
+                .expect(&mut heads.collect::<Vec<_>>().into_iter())?;
+            let field =
+                |class: RemoteAddr, offset| objects.view.read_ptr(class.offset(offset)).ok();
+            let names = new.iter().filter_map(|class| field(*class, layout.name));
+            let bases: Vec<_> = new
+                .iter()
+                .filter_map(|class| field(*class, layout.base))
+                .collect();
+            let names = names.map(|name| (name, NAME_PART));
+            let heads = bases.iter().map(|base| (*base, layout.size));
+            objects
+                .view
+                .expect(&mut names.chain(heads).collect::<Vec<_>>().into_iter())?;
+            new = bases.into_iter().filter(is_new).collect();
+        }
+        Ok(())
     }
 
     /// The type of the object at `object`.

@@ -11,7 +11,7 @@ use memmap2::{Advice, MmapMut};
 use super::page_reads::PAGE;
 
 /// Pages of a block.
-pub const BLOCK: usize = 16;
+pub const BLOCK: usize = 32;
 
 const BLOCK_BYTES: usize = BLOCK * PAGE as usize;
 

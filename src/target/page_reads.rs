@@ -5,12 +5,13 @@ use std::cell::RefCell;
 use asyncspy_model::RemoteAddr;
 
 use super::memory::{MAX_PIECES, MemoryError, Piece, ProcessMemory, gather_all, piece};
+use super::page_pool::{self, BLOCK, Block};
 
 /// Size of a page. Larger pages of the target only make the grain finer than it needs to be.
 pub const PAGE: u64 = 4096;
 
 /// Pages read in one call: what is read fits the cache until it has been looked at.
-const BATCH: usize = 64;
+const BATCH: usize = BLOCK;
 
 /// Most pages in one piece. A page in a longer piece costs less than a piece of its own, but a
 /// hole spoils the whole piece.
@@ -42,7 +43,8 @@ pub fn read_pages(
 #[derive(Debug)]
 struct PageReads {
     pieces: Vec<Piece>,
-    bytes: Vec<u8>,
+    /// One, once it has read anything.
+    block: Vec<Block>,
     ok: Vec<bool>,
 }
 
@@ -50,7 +52,7 @@ impl PageReads {
     const fn new() -> Self {
         Self {
             pieces: Vec::new(),
-            bytes: Vec::new(),
+            block: Vec::new(),
             ok: Vec::new(),
         }
     }
@@ -63,11 +65,15 @@ impl PageReads {
     ) -> Result<(), MemoryError> {
         for batch in pages.chunks(BATCH) {
             self.plan(batch);
-            if self.bytes.len() < batch.len() * PAGE_BYTES {
-                self.bytes.resize(batch.len() * PAGE_BYTES, 0);
+            if self.block.is_empty() {
+                self.block
+                    .push(page_pool::take().ok_or(MemoryError::Budget)?);
             }
-            gather_all(memory, &self.pieces, &mut self.bytes, &mut self.ok)?;
-            let mut pages = batch.iter().zip(self.bytes.chunks_exact_mut(PAGE_BYTES));
+            let Some(bytes) = self.block.first_mut() else {
+                return Err(MemoryError::Budget);
+            };
+            gather_all(memory, &self.pieces, bytes, &mut self.ok)?;
+            let mut pages = batch.iter().zip(bytes.chunks_exact_mut(PAGE_BYTES));
             for (run, ok) in self.pieces.iter().zip(&self.ok) {
                 for (page, bytes) in pages.by_ref().take(run.len / PAGE_BYTES) {
                     // Where a run of pages failed, each is tried by itself.
@@ -93,6 +99,12 @@ impl PageReads {
                 _ => self.pieces.push(piece(RemoteAddr(base), PAGE_BYTES)),
             }
         }
+    }
+}
+
+impl Drop for PageReads {
+    fn drop(&mut self) {
+        page_pool::give_back(&mut self.block);
     }
 }
 
