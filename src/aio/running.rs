@@ -13,7 +13,7 @@ use crate::python::stack::{Alongside, StackReader};
 use crate::python::thread::Thread;
 use crate::target::gather::Gather;
 use crate::target::image::PageImage;
-use crate::target::memory::{MemoryError, MemoryViewExt, ProcessMemory};
+use crate::target::memory::{MemoryError, MemoryViewExt};
 
 /// How often the stack of a running thread is tried until it is proven.
 const ATTEMPTS: usize = 1000;
@@ -23,7 +23,8 @@ const PATIENCE: usize = 16;
 
 /// Reads the turn of a stock loop with the stack of the thread that runs it.
 struct TurnAlongside<'a> {
-    memory: &'a dyn ProcessMemory,
+    /// What the stack leads to, as it was when the stack had been proven.
+    image: PageImage<'a>,
     layout: &'a Layout,
     caches: &'a mut Caches,
     reads: LoopReads,
@@ -45,9 +46,9 @@ impl Alongside for TurnAlongside<'_> {
     }
 
     fn settles(&mut self, gather: &Gather, frames: &[RawFrame]) -> bool {
-        let fresh = PageImage::new(self.memory);
+        self.image.clear();
         let objects = Objects {
-            view: &fresh,
+            view: &self.image,
             layout: self.layout,
         };
         self.turn = None;
@@ -65,7 +66,7 @@ impl Alongside for TurnAlongside<'_> {
         };
         match self
             .reads
-            .take(self.memory, self.layout, gather, (frames, at))
+            .take(self.image.memory(), self.layout, gather, (frames, at))
         {
             Taken::Turn(turn) => {
                 self.turn = Some(turn);
@@ -119,7 +120,7 @@ impl ThreadActivity {
         let memory = image.memory();
         let mut reader = StackReader::new(thread.addr);
         let mut too = TurnAlongside {
-            memory,
+            image: PageImage::new(memory),
             layout,
             caches,
             reads: LoopReads::default(),
@@ -131,12 +132,14 @@ impl ThreadActivity {
         let settled = reader.follow(memory, layout, &mut gather, ATTEMPTS, &mut too)?;
         let (turn, is_unread) = (too.turn.filter(|_| settled), too.is_unread);
         let chain = reader.chain().clone();
-        // The chain is of this moment; the image may be older.
-        let fresh = PageImage::new(memory);
+        if !settled {
+            too.image.clear();
+        }
         let objects = Objects {
-            view: &fresh,
+            view: &too.image,
             layout,
         };
+        let caches = too.caches;
         let codes = chain.frames.iter().map(|frame| frame.code);
         caches.codes.expect(objects, codes)?;
         let mut activity = Self {
