@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 /// What most of them fit, so that one read is enough.
-const USUAL: usize = 16 << 10;
+const USUAL: usize = 4 << 10;
 
 /// The contents of a file below `/proc`.
 ///
