@@ -1,17 +1,16 @@
 //! Every task of an interpreter, read in bulk and proven by a second read.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use asyncspy_model::{FaultKind, Faults, RemoteAddr};
-use rustc_hash::FxHashMap;
 
 use super::Caches;
+use super::census_memo::CensusMemo;
 use super::chain::{OBJECT_SIZE, frame_range, read_link};
 use super::task::{TaskFields, TaskRecord};
 use crate::layout::Layout;
 use crate::python::object::Objects;
-use crate::target::image::{PageImage, Pages};
+use crate::target::image::PageImage;
 use crate::target::memory::{MemoryError, ProcessMemory};
 
 /// Bytes before an object that belong to it: the collector's head and the managed dict.
@@ -31,22 +30,6 @@ pub struct Census {
     pub records: Vec<Arc<TaskRecord>>,
     /// Tasks that could not be read; they may have ended.
     pub unreadable: Vec<RemoteAddr>,
-}
-
-/// What the last census of an interpreter has read. A task whose deciding ranges hold the same
-/// bytes now is the same as it was, and has been so at every moment at which it was looked at.
-#[derive(Debug, Default)]
-pub struct CensusMemo {
-    known: FxHashMap<RemoteAddr, Known>,
-    pieces: Vec<(RemoteAddr, u64)>,
-    /// Holds the bytes of `pieces`.
-    pages: Pages,
-}
-
-#[derive(Debug)]
-struct Known {
-    record: Arc<TaskRecord>,
-    pieces: Range<usize>,
 }
 
 /// Reads all these tasks, once: what was read of them is not kept.
@@ -82,50 +65,22 @@ pub fn read_tasks(
     memo: &mut CensusMemo,
     addrs: &[RemoteAddr],
 ) -> Result<Census, MemoryError> {
-    let now = PageImage::continuing(memory, std::mem::take(&mut memo.pages));
-    fetch_known(&now, memo, addrs)?;
-    let mut next = CensusMemo::default();
-    let mut slots: Vec<Option<Arc<TaskRecord>>> = Vec::with_capacity(addrs.len());
-    for addr in addrs {
-        let pieces = |known: &Known| &memo.pieces[known.pieces.clone()];
-        let known = memo.known.remove(addr);
-        let kept = known.filter(|known| now.is_as_before(pieces(known)));
-        slots.push(kept.map(|known| next.keep(pieces(&known), known.record)));
-    }
+    // One that is left in the middle of a round is none.
+    let mut last = std::mem::take(memo);
+    let now = last.begin_round(memory)?;
+    let known = addrs.iter().map(|addr| last.recall(&now, *addr));
+    let mut slots: Vec<Option<Arc<TaskRecord>>> = known.collect();
     let mut reader = Reader {
         layout,
         caches,
         now: &now,
     };
     let mut census = Census::default();
-    reader.read_changed(addrs, &mut slots, Some(&mut next), &mut census)?;
+    reader.read_changed(addrs, &mut slots, Some(&mut last), &mut census)?;
     census.records = slots.into_iter().flatten().collect();
-    next.pages = now.into_pages();
-    *memo = next;
+    last.end_round(now);
+    *memo = last;
     Ok(census)
-}
-
-/// Fetches what decided the tasks that are known.
-fn fetch_known(
-    now: &PageImage<'_>,
-    memo: &CensusMemo,
-    addrs: &[RemoteAddr],
-) -> Result<(), MemoryError> {
-    let known = addrs.iter().filter_map(|addr| memo.known.get(addr));
-    now.prefetch(known.flat_map(|known| memo.pieces[known.pieces.clone()].iter().copied()))
-}
-
-impl CensusMemo {
-    fn keep(&mut self, pieces: &[(RemoteAddr, u64)], record: Arc<TaskRecord>) -> Arc<TaskRecord> {
-        let first = self.pieces.len();
-        self.pieces.extend_from_slice(pieces);
-        let known = Known {
-            record: record.clone(),
-            pieces: first..self.pieces.len(),
-        };
-        self.known.insert(record.fields.addr, known);
-        record
-    }
 }
 
 /// Reads the tasks that have changed.

@@ -8,7 +8,8 @@ use asyncspy_model::{
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Caches;
-use super::census::{Census, CensusMemo, read_tasks, read_tasks_once};
+use super::census::{Census, read_tasks, read_tasks_once};
+use super::census_memo::CensusMemo;
 use super::edges::await_edges;
 use super::loops::{LoopTable, loop_infos};
 use super::registry::Registries;

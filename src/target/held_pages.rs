@@ -184,6 +184,29 @@ impl HeldPages {
         outcome
     }
 
+    /// Reads these pages, which were read in the last round, and hands over the number of each
+    /// that does not hold the same bytes. Those that cannot be read are dropped from the list.
+    ///
+    /// # Errors
+    /// As [`fetch`](Self::fetch).
+    pub fn fetch_again(
+        &mut self,
+        pages: &mut Vec<u64>,
+        memory: &dyn ProcessMemory,
+        budget: usize,
+        mut receive: impl FnMut(u64),
+    ) -> Result<(), MemoryError> {
+        self.fetch(pages.iter().copied(), memory, budget)?;
+        pages.retain(|page| {
+            let held = self.current(*page);
+            if held.is_none_or(|held| held.since == self.round || held.before.is_some()) {
+                receive(*page);
+            }
+            held.is_some_and(|held| held.slot != UNREADABLE)
+        });
+        Ok(())
+    }
+
     /// Reads these pages once more, and hands over the number of each, its bytes as they are
     /// held and as they are now.
     ///

@@ -107,6 +107,21 @@ impl<'m> PageImage<'m> {
         state.fetch(pages, self.memory, self.budget)
     }
 
+    /// Fetches pages, given by number in ascending order, that the image which this one goes on
+    /// from has held, and hands over those that do not hold the same bytes as there. Those that
+    /// cannot be read are dropped from the list.
+    ///
+    /// # Errors
+    /// As [`prefetch`](Self::prefetch).
+    pub fn fetch_again(
+        &self,
+        pages: &mut Vec<u64>,
+        changed: impl FnMut(u64),
+    ) -> Result<(), MemoryError> {
+        let mut state = self.state.borrow_mut();
+        state.fetch_again(pages, self.memory, self.budget, changed)
+    }
+
     /// True if these ranges hold the same bytes as in the image that this one goes on from.
     #[must_use]
     pub fn is_as_before(&self, ranges: &[(RemoteAddr, u64)]) -> bool {
@@ -211,6 +226,11 @@ impl SecondLook {
             }
         })
     }
+}
+
+/// Numbers of the pages that a range (address, length) touches, ascending.
+pub fn touched_pages(range: (RemoteAddr, u64)) -> impl Iterator<Item = u64> {
+    parts_of(range).map(|part| part.page)
 }
 
 #[cfg(test)]
