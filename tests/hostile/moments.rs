@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use asyncspy::aio::snapshot::{Snapshooter, SnapshotOptions};
 use asyncspy::python::recording::Recording;
 use asyncspy::target::MemoryView;
 use asyncspy::target::recorded::RecordedMemory;
-use asyncspy_model::RemoteAddr;
+use asyncspy_model::{RemoteAddr, Snapshot};
 use asyncspy_test_support::Outcome;
 
 use crate::belated::Belated;
@@ -101,6 +102,38 @@ fn an_object_that_has_just_become_another_is_read_again() -> Outcome {
                 let lacking: Vec<_> = whole.difference(&facts).collect();
                 return Err(format!("3.{minor}, {word} was {was:x}: {lacking:#?}").into());
             }
+        }
+    }
+    Ok(())
+}
+
+/// A census that compares with the last one tells what one without a past tells.
+#[test]
+fn what_has_changed_since_the_last_census_is_seen() -> Outcome {
+    for minor in MINORS {
+        let recording = recording(minor)?;
+        let mut python = recording.open()?;
+        let mut with_a_past = Snapshooter::default();
+        let mut take_again = |memory: Belated| -> Outcome<Snapshot> {
+            python.memory = Box::new(memory);
+            Ok(with_a_past.take(&python, SnapshotOptions::default())?)
+        };
+        let mut differing = 0;
+        let whole = facts(&take(&recording, recording.memory.clone())?);
+        for (word, was) in places(&recording)?.into_iter().step_by(5) {
+            let altered = |reads| Belated::new(&recording, vec![(word, was)], reads);
+            let expected = facts(&take(&recording, altered(usize::MAX))?);
+            for (reads, expected) in [(usize::MAX, &expected), (0, &whole)] {
+                let told = facts(&take_again(altered(reads))?);
+                if told != *expected {
+                    let lacking: Vec<_> = expected.symmetric_difference(&told).collect();
+                    return Err(format!("3.{minor}, {word}, {reads}: {lacking:#?}").into());
+                }
+            }
+            differing += usize::from(expected != whole);
+        }
+        if differing < 5 {
+            return Err(format!("3.{minor}: {differing} words made a difference").into());
         }
     }
     Ok(())
