@@ -19,10 +19,12 @@ pub struct CensusMemo {
     pieces: Vec<(RemoteAddr, u64)>,
     /// How many of these are of those that are known.
     live: usize,
-    /// The pages of `pieces`, ascending, each once, but none that could not be read.
+    /// The pages of `pieces`, those of each task together, each once.
+    touched: Vec<u64>,
+    /// The same for all tasks together, ascending, but none that could not be read.
     order: Vec<u64>,
-    /// Pages of ranges that were added in this round.
-    added: Vec<u64>,
+    /// How many of `touched` are in `order`.
+    ordered: usize,
     /// Holds the bytes of `pieces`.
     pages: Pages,
     round: u64,
@@ -36,6 +38,7 @@ pub struct CensusMemo {
 struct Known {
     record: Arc<TaskRecord>,
     pieces: Range<usize>,
+    touched: Range<usize>,
     /// The last round in which it was recalled or kept.
     round: u64,
 }
@@ -68,14 +71,9 @@ impl CensusMemo {
     ) -> Option<Arc<TaskRecord>> {
         let known = self.known.get_mut(&addr)?;
         let pieces = &self.pieces[known.pieces.clone()];
-        let is_changed = |page| self.changed.contains(&page);
-        let is_same = self.changed.is_empty()
-            || !pieces
-                .iter()
-                .copied()
-                .flat_map(touched_pages)
-                .any(is_changed)
-            || now.is_as_before(pieces);
+        let touched = &self.touched[known.touched.clone()];
+        let is_changed = |page| self.changed.contains(page);
+        let is_same = !touched.iter().any(is_changed) || now.is_as_before(pieces);
         if !is_same {
             return None;
         }
@@ -90,13 +88,13 @@ impl CensusMemo {
         pieces: &[(RemoteAddr, u64)],
         record: Arc<TaskRecord>,
     ) -> Arc<TaskRecord> {
-        let first = self.pieces.len();
-        self.pieces.extend_from_slice(pieces);
-        self.added
-            .extend(pieces.iter().copied().flat_map(touched_pages));
+        let mut touched: Vec<_> = pieces.iter().copied().flat_map(touched_pages).collect();
+        touched.sort_unstable();
+        touched.dedup();
         let known = Known {
             record: record.clone(),
-            pieces: first..self.pieces.len(),
+            pieces: append(&mut self.pieces, pieces),
+            touched: append(&mut self.touched, &touched),
             round: self.round,
         };
         self.live += pieces.len();
@@ -121,11 +119,12 @@ impl CensusMemo {
         if self.pieces.len() > self.live + self.live / 4 {
             self.compact();
         }
-        if !self.added.is_empty() {
-            self.order.append(&mut self.added);
+        if self.ordered < self.touched.len() {
+            self.order.extend(&self.touched[self.ordered..]);
             // Most of it is in order already.
             self.order.sort();
             self.order.dedup();
+            self.ordered = self.touched.len();
         }
     }
 
@@ -133,16 +132,20 @@ impl CensusMemo {
     fn compact(&mut self) {
         let mut known: Vec<_> = self.known.values_mut().collect();
         known.sort_unstable_by_key(|known| known.pieces.start);
-        let mut pieces = Vec::with_capacity(self.live);
+        let (mut pieces, mut touched) = (Vec::with_capacity(self.live), Vec::new());
         for known in known {
-            let first = pieces.len();
-            pieces.extend_from_slice(&self.pieces[known.pieces.clone()]);
-            known.pieces = first..pieces.len();
+            known.pieces = append(&mut pieces, &self.pieces[known.pieces.clone()]);
+            known.touched = append(&mut touched, &self.touched[known.touched.clone()]);
         }
         self.order.clear();
-        self.added.clear();
-        self.added
-            .extend(pieces.iter().copied().flat_map(touched_pages));
-        self.pieces = pieces;
+        self.ordered = 0;
+        (self.pieces, self.touched) = (pieces, touched);
     }
+}
+
+/// Appends items and returns where they are.
+fn append<T: Copy>(all: &mut Vec<T>, items: &[T]) -> Range<usize> {
+    let first = all.len();
+    all.extend_from_slice(items);
+    first..all.len()
 }
