@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -173,7 +173,12 @@ impl Target {
     /// When there is no such process any more, or it is not a child of ours.
     pub fn stop(&self) -> Outcome {
         self.signal(Signal::SIGSTOP)?;
-        waitid(Id::Pid(Pid::from_raw(self.pid)), WaitPidFlag::WSTOPPED)?;
+        let child = || Id::Pid(Pid::from_raw(self.pid));
+        let either = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        match waitid(child(), either)? {
+            WaitStatus::Stopped(..) => waitid(child(), WaitPidFlag::WSTOPPED)?,
+            other => return Err(format!("not stopped but: {other:?}").into()),
+        };
         Ok(())
     }
 
