@@ -67,4 +67,4 @@ def measure(options, table):
         notes = "to the end %.2f ms" % (1000 * end) if good else ""
         table.add(case, tool, first and 1000 * first, "ms to the first byte", notes)
     ratio = ratio_of(medians["dump", OURS_STATIC], medians["dump", "py-spy dump --nonblocking"])
-    table.add_bar("first output / py-spy's ≤ 0.5", ratio, ratio and ratio <= 0.5)
+    table.add_bar("first output, static binary / py-spy's ≤ 0.5", ratio, ratio and ratio <= 0.5)

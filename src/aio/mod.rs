@@ -3,7 +3,8 @@
 //! - [`registry`]: where an interpreter keeps its tasks; [`task_list`], [`task_set`] read them.
 //! - [`task`]: one task with its chain of coroutines, read so that it can be proven.
 //! - [`chain`]: one step down such a chain.
-//! - [`census`]: all tasks in bulk, compared with the [`census_memo`]; [`running`]: what the threads execute.
+//! - [`census`]: all tasks in bulk; [`census_memo`]: what the last one has read. [`running`]: what
+//!   the threads execute.
 //! - [`awaits`], [`edges`]: which tasks a task waits for; [`wait_kind`] names what it waits in.
 //! - [`event_loop`], [`loops`]: what a loop does; [`loop_turn`] reads the turn of a stock one.
 //! - [`snapshot`]: all of it at one moment.

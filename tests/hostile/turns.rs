@@ -78,6 +78,22 @@ fn activity(
     )?)
 }
 
+/// The thread of a loop, what it executes, and where its frame notes when its poll returned.
+type KnownLoop = (Thread, ThreadActivity, LoopWords);
+
+/// The two loops of a recording, of which one idles.
+fn two_loops(python: &Python) -> Outcome<[KnownLoop; 2]> {
+    let mut loops = Vec::new();
+    for thread in threads(python)? {
+        let now = activity(python, &python.memory, &thread)?;
+        if let Some(words) = words_of_loop(python, &now, &["now", "end_time"])? {
+            loops.push((thread, now, words));
+        }
+    }
+    let loops = <[KnownLoop; 2]>::try_from(loops);
+    Ok(loops.map_err(|loops| format!("{} loops", loops.len()))?)
+}
+
 /// A loop that goes on while it is read is read again: its stack and its turn are of one moment.
 #[test]
 fn a_loop_that_has_gone_on_meanwhile_is_read_again() -> Outcome {
@@ -85,18 +101,8 @@ fn a_loop_that_has_gone_on_meanwhile_is_read_again() -> Outcome {
         let recording = recording(minor)?;
         let python = recording.open()?;
         let word = |addr: RemoteAddr| word_at(&recording.memory, addr.0).ok_or("no such word");
-        let mut loops = Vec::new();
-        for thread in threads(&python)? {
-            let now = activity(&python, &recording.memory, &thread)?;
-            if let Some(words) = words_of_loop(&python, &now, &["now", "end_time"])? {
-                loops.push((thread, now, words));
-            }
-        }
-        // One of them idles.
-        let times: Vec<RemoteAddr> = loops.iter().map(|(_, _, words)| words.local).collect();
-        let [one, other] = *times else {
-            return Err(format!("3.{minor}: {} loops", times.len()).into());
-        };
+        let loops = two_loops(&python)?;
+        let [one, other] = [0, 1].map(|nth: usize| loops[nth].2.local);
         for (thread, now, words) in loops {
             let (position, polled_at) = (words.position, words.local);
             let elsewhere = if polled_at == one { other } else { one };
@@ -132,11 +138,10 @@ fn a_turn_is_known_though_its_callbacks_come_and_go() -> Outcome {
         let mut python = recording.open()?;
         let word = |addr: RemoteAddr| word_at(&recording.memory, addr.0).ok_or("no such word");
         let mut busy = 0;
-        for thread in threads(&python)? {
-            let now = activity(&python, &recording.memory, &thread)?;
+        for (_, now, _) in two_loops(&python)? {
             let local = |name| words_of_loop(&python, &now, &[name]);
             let (Some(index), Some(total)) = (local("i")?, local("ntodo")?) else {
-                continue;
+                return Err("a loop that does not count its callbacks".into());
             };
             let restless = Belated::restless(&recording, index.local, word(total.local)?);
             python.memory = Box::new(restless);
@@ -163,16 +168,11 @@ fn a_turn_that_ends_while_it_is_read_is_no_turn() -> Outcome {
         let python = recording.open()?;
         let memory = &recording.memory;
         let mut busy = 0;
-        for thread in threads(&python)? {
-            let now = activity(&python, memory, &thread)?;
-            let words = words_of_loop(&python, &now, &["now", "end_time"])?;
-            let has_polled = |words: &LoopWords| {
-                let word = word_at(memory, words.local.0);
-                word.is_some_and(|word| !untag(RemoteAddr(word)).is_null())
-            };
-            let Some(words) = words.filter(has_polled) else {
+        for (_, now, words) in two_loops(&python)? {
+            let polled_at = word_at(memory, words.local.0).ok_or("no such word")?;
+            if untag(RemoteAddr(polled_at)).is_null() {
                 continue;
-            };
+            }
             busy += 1;
             let frames = &now.chain.frames[words.depth..];
             let taken = |first: &dyn ProcessMemory| {
