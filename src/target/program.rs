@@ -13,8 +13,9 @@ pub struct ProgramMark {
 }
 
 impl ProgramMark {
-    /// Reads the mark; `None` when there is no such process. Both numbers are 0 for a process
-    /// that this user may not read.
+    /// Reads the mark; `None` when there is no such process. The numbers of a process that this
+    /// user may not read are always the same. A mark that is taken while `exec` is under way is
+    /// equal to none before it or behind it.
     #[must_use]
     pub fn read(pid: i32) -> Option<Self> {
         parse(&proc_file::read(format!("/proc/{pid}/stat")).ok()?)
@@ -53,12 +54,16 @@ mod tests {
     #[test]
     fn exec_changes_the_mark_and_waiting_does_not() {
         let mut child = Command::new("sh")
-            .args(["-c", "read go; exec cat"])
+            .args(["-c", "echo ready; read go; exec cat"])
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let pid = i32::try_from(child.id()).unwrap();
+        // `spawn` returns in the midst of its own `exec`; what writes has gone through it.
+        let mut ready = [0; 6];
+        let mut output = child.stdout.take().unwrap();
+        std::io::Read::read_exact(&mut output, &mut ready).unwrap();
         let before = ProgramMark::read(pid).unwrap();
         assert_eq!(ProgramMark::read(pid), Some(before));
         std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"go\n").unwrap();
