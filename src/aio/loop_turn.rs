@@ -130,8 +130,9 @@ impl LoopReads {
     fn plan_numbers(&mut self, numbers: &[Local], gather: &mut Gather) {
         for at in numbers.iter().map(|number| *number as usize) {
             let number = self.numbers[at];
-            if self.wanted_locals.is_some() && !number.is_null() {
-                self.wanted_numbers[at] = Some(gather.want(number, NUMBER_SIZE));
+            let is_known = number.is_null() || self.small_value(at, number).is_some();
+            if self.wanted_locals.is_some() && !is_known {
+                self.wanted_numbers[at] = Some(gather.want_within_group(number, NUMBER_SIZE));
             }
         }
     }
@@ -319,10 +320,15 @@ impl LoopReads {
     fn numbers_moved(&self, pointers: &Pointers) -> bool {
         let moved = |(at, now): (usize, &RemoteAddr)| {
             let is_object = !now.is_null() && now.0 & 3 == 0;
-            let is_small = at >= Local::Index as usize && self.small_ints.value(*now).is_some();
-            is_object && !is_small && *now != self.numbers[at]
+            is_object && self.small_value(at, *now).is_none() && *now != self.numbers[at]
         };
         pointers.numbers.iter().enumerate().any(moved)
+    }
+
+    /// The value of a number that its address alone tells.
+    fn small_value(&self, at: usize, number: RemoteAddr) -> Option<u32> {
+        let is_int = at >= Local::Index as usize;
+        self.small_ints.value(number).filter(|_| is_int)
     }
 
     /// The turn, as far as its objects were where they were expected when the batch was planned.

@@ -134,12 +134,15 @@ impl StackReader {
 
     fn add_passes(&mut self, layout: &Layout, too: &mut dyn Alongside, gather: &mut Gather) {
         self.first.add_ranges(&self.ranges, true, gather);
+        gather.then();
         self.first
             .add_entry(layout, self.thread, self.cframe, gather);
         too.between(gather);
+        gather.then();
         self.second
             .add_entry(layout, self.thread, self.cframe, gather);
         self.second.add_ranges(&self.ranges, false, gather);
+        gather.then();
         too.after(gather);
     }
 

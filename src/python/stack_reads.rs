@@ -9,7 +9,7 @@ use crate::target::memory::{Fields, MemoryError, MemoryView, MemoryViewExt, Proc
 use crate::target::page_reads::PAGE;
 
 /// Frames this close to each other are read as one range: a KiB costs about as much as a range.
-const NEAR: u64 = 1024;
+const NEAR: u64 = 2048;
 
 /// How much of the data stack is read beyond the innermost frame.
 const CALLED: u64 = 1024;
@@ -66,7 +66,27 @@ impl Ranges {
                 None => self.bounds.push((start, end)),
             }
         }
+        self.join_neighbours();
         self.extend(top);
+    }
+
+    /// Makes one of ranges that were apart until what lies between them was added.
+    fn join_neighbours(&mut self) {
+        let mut first = 0;
+        while first < self.bounds.len() {
+            let (low, high) = self.bounds[first];
+            let mut rest = self.bounds[first + 1..].iter();
+            let near = |(start, end): &(u64, u64)| {
+                *start <= high.saturating_add(NEAR) && low <= end.saturating_add(NEAR)
+            };
+            match rest.position(near) {
+                Some(nth) => {
+                    let (start, end) = self.bounds.remove(first + 1 + nth);
+                    self.bounds[first] = (low.min(start), high.max(end));
+                }
+                None => first += 1,
+            }
+        }
     }
 
     /// Goes on below the only frame, where its callers lie if it is one of the data stack.
@@ -266,7 +286,7 @@ impl Plan {
         self.bounds.clone_from(&ranges.bounds);
         self.ranges.clear();
         let mut want = |(start, end): &(u64, u64)| {
-            let wanted = gather.want(RemoteAddr(*start), (end - start) as usize);
+            let wanted = gather.want_within_group(RemoteAddr(*start), (end - start) as usize);
             self.ranges.push(wanted);
         };
         if inwards {

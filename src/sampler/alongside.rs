@@ -148,7 +148,7 @@ impl Extra {
         let mut extra = Self::default();
         match layout.running_task {
             RunningTask::Field(offset) => {
-                gather.want(found.thread.addr.offset(offset), 8);
+                gather.want_within_group(found.thread.addr.offset(offset), 8);
             }
             RunningTask::CurrentTasks if !plan.current_keys.is_null() => {
                 gather.want(found.current_tasks, DICT_SIZE);
@@ -158,7 +158,8 @@ impl Extra {
         }
         if found.facts.kind != LoopKind::Asyncio {
             let version = layout.thread.context_version;
-            extra.context_version = Some(gather.want(found.thread.addr.offset(version), 8));
+            extra.context_version =
+                Some(gather.want_within_group(found.thread.addr.offset(version), 8));
             let queues = &found.facts.queues;
             if !queues.uv_loop.is_null() {
                 extra.uv_time = Some(gather.want(queues.uv_loop.offset(uvloop::TIME), 8));

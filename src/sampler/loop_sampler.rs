@@ -45,6 +45,9 @@ const IDLE_LOAD_EVERY_NS: u64 = 250_000_000;
 /// While one callback goes on, the thread's scheduling state is read at each tick of so many.
 const STATE_EVERY: u32 = 4;
 
+/// But no more often than this: it takes half as long as a sample.
+const STATE_EVERY_NS: u64 = 1_000_000;
+
 /// While the loop idles, at each of so many: only a stop of more than a moment is worth a word.
 const STATE_EVERY_IDLE: u32 = 16;
 
@@ -93,6 +96,7 @@ pub struct LoopSampler {
     idles_at: Option<usize>,
     last_identity: u64,
     watches_state: bool,
+    state_at_ns: u64,
     /// The task that ran last, and where the dict of running tasks had its keys.
     last_task: RemoteAddr,
     current_keys: RemoteAddr,
@@ -130,6 +134,7 @@ impl LoopSampler {
             idles_at: None,
             last_identity: 0,
             watches_state: false,
+            state_at_ns: 0,
             last_task: RemoteAddr::NULL,
             current_keys: RemoteAddr::NULL,
             load: LoopLoad::default(),
@@ -399,8 +404,11 @@ impl LoopSampler {
             0
         };
         self.last_identity = turn.identity;
-        if self.watches_state || self.same_turn_ticks % STATE_EVERY == 1 {
+        let is_due = self.same_turn_ticks % STATE_EVERY == 1
+            && shared.now_ns.saturating_sub(self.state_at_ns) >= STATE_EVERY_NS;
+        if self.watches_state || is_due {
             sample.os_state = self.os.state();
+            self.state_at_ns = shared.now_ns;
         }
         let frames = &self.stack.chain().frames[..inner];
         if self.last_frames != frames {

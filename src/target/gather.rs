@@ -4,12 +4,17 @@ use asyncspy_model::RemoteAddr;
 
 use super::memory::{Fields, MemoryError, MemoryView, Piece, ProcessMemory, gather_all, piece};
 
+/// What lies between two ranges is read along up to this length: a piece of its own costs as much.
+/// Less than a page, so that no page is read but those that are wanted: another may not be mapped.
+const GAP: u64 = 2048;
+
 /// A batch of ranges to read, and what was read of them.
 #[derive(Debug, Default)]
 pub struct Gather {
     pieces: Vec<Piece>,
+    /// The first piece of the present group.
+    group: usize,
     starts: Vec<usize>,
-    total: usize,
     bytes: Vec<u8>,
     ok: Vec<bool>,
     calls: u64,
@@ -17,22 +22,46 @@ pub struct Gather {
 
 /// One range of a [`Gather`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted(usize);
+pub struct Wanted {
+    nth: usize,
+    addr: RemoteAddr,
+    len: usize,
+}
 
 impl Gather {
     /// Begins a new batch.
     pub fn clear(&mut self) {
         self.pieces.clear();
-        self.starts.clear();
-        self.total = 0;
+        self.group = 0;
     }
 
-    /// Adds a range; ranges are read in the order in which they were added.
+    /// Begins a new group: what is added from here on is read after all that was added before.
+    pub fn then(&mut self) {
+        self.group = self.pieces.len();
+    }
+
+    /// Adds a range; such ranges are read in the order in which they were added.
     pub fn want(&mut self, addr: RemoteAddr, len: usize) -> Wanted {
+        let nth = self.pieces.len();
         self.pieces.push(piece(addr, len));
-        self.starts.push(self.total);
-        self.total += len;
-        Wanted(self.pieces.len() - 1)
+        Wanted { nth, addr, len }
+    }
+
+    /// Adds a range that may be read at any time within its group: together with one that lies
+    /// close to it, if there is one.
+    pub fn want_within_group(&mut self, addr: RemoteAddr, len: usize) -> Wanted {
+        let end = addr.0.saturating_add(len as u64);
+        let of_group = self.pieces.iter_mut().enumerate().skip(self.group);
+        for (nth, near) in of_group {
+            let low = near.base as u64;
+            let high = low.saturating_add(near.len as u64);
+            if addr.0 <= high.saturating_add(GAP) && low <= end.saturating_add(GAP) {
+                let (low, high) = (low.min(addr.0), high.max(end));
+                *near = piece(RemoteAddr(low), (high - low) as usize);
+                return Wanted { nth, addr, len };
+            }
+        }
+        self.want(addr, len)
     }
 
     /// Reads all ranges of the batch.
@@ -40,21 +69,28 @@ impl Gather {
     /// # Errors
     /// [`MemoryError::Gone`] and [`MemoryError::Denied`] only.
     pub fn run(&mut self, memory: &dyn ProcessMemory) -> Result<(), MemoryError> {
-        if self.bytes.len() < self.total {
-            self.bytes.resize(self.total, 0);
+        let mut total = 0;
+        self.starts.clear();
+        for piece in &self.pieces {
+            self.starts.push(total);
+            total += piece.len;
+        }
+        if self.bytes.len() < total {
+            self.bytes.resize(total, 0);
         }
         self.calls += 1;
-        let bytes = &mut self.bytes[..self.total];
+        let bytes = &mut self.bytes[..total];
         gather_all(memory, &self.pieces, bytes, &mut self.ok)
     }
 
     /// What was read of a range; `None` if it could not be read.
     #[must_use]
     pub fn fields(&self, wanted: Wanted) -> Option<Fields<'_>> {
-        let read = self.ok.get(wanted.0).copied().unwrap_or(false);
-        let start = *self.starts.get(wanted.0)?;
-        let len = self.pieces.get(wanted.0)?.len;
-        let bytes = self.bytes.get(start..start + len)?;
+        let read = self.ok.get(wanted.nth).copied().unwrap_or(false);
+        let piece = self.pieces.get(wanted.nth)?;
+        let within = usize::try_from(wanted.addr.0.checked_sub(piece.base as u64)?).ok()?;
+        let start = self.starts.get(wanted.nth)? + within;
+        let bytes = self.bytes.get(start..start.checked_add(wanted.len)?)?;
         read.then_some(Fields(bytes))
     }
 
@@ -91,7 +127,12 @@ impl<'a> Gathered<'a> {
             let offset = addr.0.wrapping_sub(range.base as u64);
             if offset < range.len as u64 {
                 let offset = usize::try_from(offset).ok()?;
-                if let Some(bytes) = self.gather.part(Wanted(at), offset, len) {
+                let whole = Wanted {
+                    nth: at,
+                    addr: RemoteAddr(range.base as u64),
+                    len: range.len,
+                };
+                if let Some(bytes) = self.gather.part(whole, offset, len) {
                     return Some(bytes);
                 }
             }
@@ -109,5 +150,69 @@ impl MemoryView for Gathered<'_> {
             }
             None => self.memory.as_view().read(addr, buf),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::memory::LiveMemory;
+
+    /// Bytes of this process that tell where they are.
+    fn numbered() -> (Vec<u8>, RemoteAddr, LiveMemory) {
+        let bytes: Vec<u8> = (0..8192_usize).map(|at| (at % 251) as u8).collect();
+        let start = RemoteAddr(bytes.as_ptr() as u64);
+        let own = i32::try_from(std::process::id()).unwrap();
+        (bytes, start, LiveMemory::new(own))
+    }
+
+    #[test]
+    fn what_lies_close_together_is_one_piece() {
+        let (bytes, start, memory) = numbered();
+        let mut gather = Gather::default();
+        let middle = gather.want(start.offset(2000), 10);
+        let below = gather.want_within_group(start.offset(1000), 10);
+        let above = gather.want_within_group(start.offset(3000), 10);
+        let far = gather.want_within_group(start.offset(8000), 10);
+        gather.run(&memory).unwrap();
+        assert_eq!(gather.pieces.len(), 2);
+        for (wanted, at) in [(middle, 2000), (below, 1000), (above, 3000), (far, 8000)] {
+            assert_eq!(gather.fields(wanted).unwrap().0, &bytes[at..at + 10]);
+            assert_eq!(gather.part(wanted, 4, 6), Some(&bytes[at + 4..at + 10]));
+            assert_eq!(gather.part(wanted, 4, 7), None);
+        }
+    }
+
+    #[test]
+    fn groups_are_read_one_after_the_other() {
+        let (_bytes, start, _) = numbered();
+        let mut gather = Gather::default();
+        gather.want_within_group(start, 10);
+        gather.then();
+        gather.want_within_group(start.offset(20), 10);
+        gather.want(start.offset(40), 10);
+        gather.want_within_group(start.offset(60), 10);
+        let pieces: Vec<_> = gather.pieces.iter().map(|each| each.base as u64).collect();
+        let expected = [0, 20, 40].map(|at| start.0 + at);
+        assert_eq!(
+            pieces, expected,
+            "the last is read with the first of its group"
+        );
+        assert_eq!(gather.pieces[1].len, 50);
+        gather.clear();
+        gather.want_within_group(start, 10);
+        assert_eq!(gather.pieces.len(), 1);
+    }
+
+    #[test]
+    fn what_is_not_mapped_is_not_read() {
+        let (_bytes, start, memory) = numbered();
+        let mut gather = Gather::default();
+        let nowhere = gather.want_within_group(RemoteAddr(u64::MAX - 4), 10);
+        let beside = gather.want_within_group(RemoteAddr(u64::MAX - 20), 10);
+        let here = gather.want_within_group(start, 10);
+        gather.run(&memory).unwrap();
+        assert!(gather.fields(nowhere).is_none() && gather.fields(beside).is_none());
+        assert!(gather.fields(here).is_some());
     }
 }
