@@ -36,7 +36,8 @@ pub struct RecordedLoop<'a> {
     caches: Caches,
     stacks: StackTable,
     tasks: TaskTable,
-    events: Vec<Event>,
+    /// What the last sample has defined.
+    pub events: Vec<Event>,
     now_ns: u64,
 }
 

@@ -60,7 +60,7 @@ const FRAME_SIZE: u64 = 512;
 /// [`read_link`].
 #[must_use]
 pub fn frame_range(objects: Objects<'_>, coro: RemoteAddr) -> Option<(RemoteAddr, u64)> {
-    let GeneratorFrame::Pointer(offset) = objects.layout.generator.frame else {
+    let GeneratorFrame::Pointer { frame: offset, .. } = objects.layout.generator.frame else {
         return None;
     };
     let frame = objects.view.read_ptr(coro.offset(offset)).ok()?;
@@ -104,7 +104,7 @@ fn read_generator(objects: Objects<'_>, addr: RemoteAddr) -> Result<Link, Memory
             objects.view.read(addr, place)?;
             (addr.offset(offset), size)
         }
-        GeneratorFrame::Pointer(offset) => {
+        GeneratorFrame::Pointer { frame: offset, .. } => {
             let size = layout.generator.qualname + 8;
             objects.view.read(addr, &mut bytes[..size as usize])?;
             (Fields(&bytes).ptr(offset), size)
@@ -282,8 +282,8 @@ pub fn read_place(
     let function = if qualname.is_null() || objects.layout.code.qualname.is_some() {
         code.function.clone()
     } else {
-        let text = objects.read_str_up_to(qualname, 4096)?.text;
-        caches.chains.share(text)
+        let (names, texts) = (&mut caches.names, &mut caches.chains);
+        names.get(objects, texts, &code, qualname)?
     };
     Ok(Place {
         code,

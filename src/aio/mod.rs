@@ -3,6 +3,7 @@
 //! - [`registry`]: where an interpreter keeps its tasks; [`task_list`], [`task_set`] read them.
 //! - [`task`]: one task with its chain of coroutines, read so that it can be proven.
 //! - [`chain`]: one step down such a chain.
+//! - [`generator_names`]: what generators are called, before 3.11.
 //! - [`census`]: all tasks in bulk; [`census_memo`]: what the last one has read. [`running`]: what
 //!   the threads execute.
 //! - [`awaits`], [`edges`]: which tasks a task waits for; [`wait_kind`] names what it waits in.
@@ -15,6 +16,7 @@ pub mod census_memo;
 pub mod chain;
 pub mod edges;
 pub mod event_loop;
+pub mod generator_names;
 pub mod loop_turn;
 pub mod loops;
 pub mod registry;
@@ -35,6 +37,8 @@ pub struct Caches {
     pub types: TypeCache,
     /// Code objects by address, validated at each use.
     pub codes: CodeCache,
+    /// What generators are called, in versions whose code objects do not tell.
+    pub names: generator_names::GeneratorNames,
     /// Chains of locations, so that equal ones share an allocation.
     pub chains: chain::ChainInterner,
 }

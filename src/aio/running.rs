@@ -5,6 +5,7 @@ use asyncspy_model::stack::Chain;
 
 use super::Caches;
 use super::chain::{Place, read_place};
+use super::generator_names::qualname;
 use super::loop_turn::{LoopReads, Taken, TurnReading};
 use crate::layout::{Layout, RunningLoop};
 use crate::python::frame::{FrameChain, Owner, RawFrame};
@@ -254,14 +255,8 @@ fn place_of(
     if frame.owner == Owner::Shim {
         return Ok(None);
     }
-    let qualname = match frame.owner {
-        Owner::Generator(generator) => {
-            let name = generator.offset(objects.layout.generator.qualname);
-            objects.view.read_ptr(name)?
-        }
-        _ => RemoteAddr::NULL,
-    };
-    read_place(objects, caches, frame, qualname).map(Some)
+    let name = qualname(objects, frame)?;
+    read_place(objects, caches, frame, name).map(Some)
 }
 
 /// The loop that a thread runs; null when it runs none. `pid` is the target's id as it sees it

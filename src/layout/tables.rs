@@ -65,7 +65,10 @@ pub const V3_8: Layout = Layout {
         size: 128,
     },
     generator: GeneratorLayout {
-        frame: GeneratorFrame::Pointer(16),
+        frame: GeneratorFrame::Pointer {
+            frame: 16,
+            code: 32,
+        },
         name: 48,
         qualname: 56,
         state: GeneratorStates::Frame,
@@ -176,6 +179,10 @@ pub const V3_10: Layout = Layout {
         ..V3_9.code
     },
     generator: GeneratorLayout {
+        frame: GeneratorFrame::Pointer {
+            frame: 16,
+            code: 24,
+        },
         name: 40,
         qualname: 48,
         state: GeneratorStates::Number {

@@ -293,8 +293,13 @@ pub struct GeneratorLayout {
 /// Where a generator's frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GeneratorFrame {
-    /// A frame object, to which there is a pointer at this offset; null when finished.
-    Pointer(u64),
+    /// A frame object.
+    Pointer {
+        /// `gi_frame`: where the pointer to it is; null when finished.
+        frame: u64,
+        /// `gi_code`.
+        code: u64,
+    },
     /// Inside the generator at this offset.
     Embedded(u64),
 }

@@ -120,7 +120,7 @@ pub const fn untag(addr: RemoteAddr) -> RemoteAddr {
 fn generator_of(layout: &Layout, frame: RemoteAddr) -> RemoteAddr {
     match layout.generator.frame {
         GeneratorFrame::Embedded(offset) => frame.before(offset),
-        GeneratorFrame::Pointer(_) => RemoteAddr::NULL,
+        GeneratorFrame::Pointer { .. } => RemoteAddr::NULL,
     }
 }
 

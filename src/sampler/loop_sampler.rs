@@ -411,11 +411,13 @@ impl LoopSampler {
             self.state_at_ns = shared.now_ns;
         }
         let frames = &self.stack.chain().frames[..inner];
-        if self.last_frames != frames {
+        // In another turn the same frames may be those of others with other names.
+        let renamed = self.same_turn_ticks == 0 && shared.python.layout.code.qualname.is_none();
+        if renamed || self.last_frames != frames {
             self.last_frames.clear();
             self.last_frames.extend_from_slice(frames);
             self.last_stack = shared.stacks.intern(
-                objects(shared.python),
+                shared.python,
                 shared.caches,
                 &self.last_frames,
                 shared.events,

@@ -8,10 +8,12 @@ use rustc_hash::FxHashMap;
 
 use crate::aio::Caches;
 use crate::aio::chain::read_place;
+use crate::aio::generator_names;
+use crate::python::Python;
 use crate::python::code::CodeInfo;
 use crate::python::frame::{Owner, RawFrame};
 use crate::python::object::Objects;
-use crate::target::memory::MemoryViewExt;
+use crate::target::gather::{Gather, Gathered};
 
 /// Most distinct stacks that are remembered; beyond, all are defined anew. The analysis keeps at
 /// least as many.
@@ -29,6 +31,7 @@ pub struct StackTable {
     /// What the keys' addresses belong to, so that they are not used again.
     kept: Vec<Arc<[StackFrame]>>,
     codes: Vec<Arc<CodeInfo>>,
+    gather: Gather,
     next_id: u32,
 }
 
@@ -37,17 +40,26 @@ impl StackTable {
     /// `events` receives its definition at the first time.
     pub fn intern(
         &mut self,
-        objects: Objects<'_>,
+        python: &Python,
         caches: &mut Caches,
         frames: &[RawFrame],
         events: &mut Vec<Event>,
     ) -> Option<StackId> {
         self.key.clear();
         self.frames.clear();
+        self.gather.clear();
+        generator_names::plan(&python.layout, frames, &mut self.gather);
+        self.gather.run(&python.memory).ok()?;
         let first_code = self.codes.len();
+        let gather = std::mem::take(&mut self.gather);
+        let objects = Objects {
+            view: &Gathered::new(&gather, &python.memory),
+            layout: &python.layout,
+        };
         for frame in frames {
             self.add_frame(objects, caches, frame);
         }
+        self.gather = gather;
         if self.key.is_empty() {
             return None;
         }
@@ -70,23 +82,22 @@ impl StackTable {
     }
 
     fn add_frame(&mut self, objects: Objects<'_>, caches: &mut Caches, frame: &RawFrame) {
-        let (kind, qualname) = match frame.owner {
+        let kind = match frame.owner {
             Owner::Shim => return,
-            Owner::Thread => (FrameKind::Sync, RemoteAddr::NULL),
-            Owner::Generator(generator) => {
-                // Only versions before 3.11 need the generator's own name.
-                let name = if objects.layout.code.qualname.is_some() {
-                    RemoteAddr::NULL
-                } else {
-                    let name = generator.offset(objects.layout.generator.qualname);
-                    objects.view.read_ptr(name).unwrap_or(RemoteAddr::NULL)
-                };
-                (FrameKind::Coroutine, name)
-            }
+            Owner::Thread => FrameKind::Sync,
+            Owner::Generator(_) => FrameKind::Coroutine,
         };
-        let Ok(place) = read_place(objects, caches, frame, qualname) else {
+        let name = generator_names::qualname(objects, frame);
+        let known = *name.as_ref().unwrap_or(&RemoteAddr::NULL);
+        let Ok(mut place) = read_place(objects, caches, frame, known) else {
             return;
         };
+        // Another generator may be there by now, and have another name.
+        if name.is_err()
+            && let Some(last) = caches.names.last(&place.code)
+        {
+            place.function = last;
+        }
         // A generator that is merely iterated is no part of an await chain.
         let kind = if place.code.is_awaitable {
             kind

@@ -8,6 +8,7 @@ mod belated;
 mod bounds;
 mod memory;
 mod moments;
+mod names;
 #[path = "../../benches/recorded_loops/mod.rs"]
 mod recorded_loops;
 mod samples;

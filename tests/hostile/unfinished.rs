@@ -67,13 +67,13 @@ fn a_task_whose_coroutine_has_ended_is_none_any_more() -> Outcome {
             (GeneratorStates::Frame, GeneratorFrame::Embedded(_)) => {
                 return Err("a state without a number".into());
             }
-            (GeneratorStates::Frame, GeneratorFrame::Pointer(frame))
+            (GeneratorStates::Frame, GeneratorFrame::Pointer { frame, .. })
             | (
                 GeneratorStates::Number {
                     place: StatePlace::FrameObject(_),
                     ..
                 },
-                GeneratorFrame::Pointer(frame),
+                GeneratorFrame::Pointer { frame, .. },
             ) => (coro + frame, vec![0; 8]),
             (
                 GeneratorStates::Number {
