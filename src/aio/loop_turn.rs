@@ -139,14 +139,16 @@ impl LoopReads {
 
     /// Adds the locals alone, which tell whether the loop polls.
     pub fn plan_locals(&mut self, layout: &Layout, gather: &mut Gather) {
-        self.wanted_locals = None;
         self.wanted_numbers = [None; 4];
-        if let Some(code) = &self.code
-            && !self.frame.is_null()
-        {
-            let locals = self.frame.offset(layout.frame.localsplus);
-            self.wanted_locals = Some(gather.want(locals, 8 * code.count));
-        }
+        let locals = self.locals(layout);
+        self.wanted_locals = locals.map(|(locals, len)| gather.want(locals, len));
+    }
+
+    /// Where the locals are, and how many bytes they take; `None` before the frame was met.
+    #[must_use]
+    pub fn locals(&self, layout: &Layout) -> Option<(RemoteAddr, usize)> {
+        let (code, frame) = (self.code.as_ref()?, self.frame()?);
+        Some((frame.offset(layout.frame.localsplus), 8 * code.count))
     }
 
     /// True if a batch with the locals shows that the loop polls.

@@ -13,6 +13,9 @@ pub const MAX_TEXT: u64 = 1 << 16;
 /// Most items that are read of one container.
 pub const MAX_ITEMS: u64 = 1 << 23;
 
+/// How many entries of a dict are read at a time where few are wanted.
+const ENTRIES_AT_ONCE: u64 = 16;
+
 /// Most entries of a dict: only those of modules, threads and instances are read.
 const MAX_ENTRIES: u64 = 1 << 18;
 
@@ -269,6 +272,35 @@ impl<'a> Objects<'a> {
             }
         }
         Ok(items)
+    }
+
+    /// The value of the key that is this very object; `None` when there is none. The newest items
+    /// are looked at first.
+    ///
+    /// # Errors
+    /// As [`type_of`](Self::type_of).
+    pub fn dict_value_of(
+        &self,
+        dict: RemoteAddr,
+        key: RemoteAddr,
+    ) -> Result<Option<RemoteAddr>, MemoryError> {
+        let keys = self.view.read_ptr(dict.offset(32))?;
+        let (entries, stride, count) = self.dict_entries(keys)?;
+        let mut left = count;
+        while left > 0 {
+            let first = left.saturating_sub(ENTRIES_AT_ONCE);
+            let mut bytes = [0; 24 * ENTRIES_AT_ONCE as usize];
+            let bytes = &mut bytes[..(stride * (left - first)) as usize];
+            self.view.read(entries.offset(stride * first), bytes)?;
+            // The key is the last word but one, the value the last.
+            let mut newest = bytes.rchunks_exact(stride as usize).map(Fields);
+            if let Some(entry) = newest.find(|entry| entry.ptr(stride - 16) == key) {
+                let value = entry.ptr(stride - 8);
+                return Ok(Some(value).filter(|value| !value.is_null()));
+            }
+            left = first;
+        }
+        Ok(None)
     }
 
     /// Where a keys object's entries begin, how long one is, and how many there are

@@ -463,9 +463,9 @@ fn top_of(layout: &Layout, frames: &[RawFrame]) -> Option<RemoteAddr> {
     Some(top.addr)
 }
 
-/// The innermost frame's position moves with each instruction, the others' only when what they
-/// call returns.
-fn same_frame(one: &RawFrame, two: &RawFrame, innermost: bool) -> bool {
+/// True if it is the same frame in the same call. The innermost frame's position moves with each
+/// instruction, the others' only when what they call returns.
+pub(crate) fn same_frame(one: &RawFrame, two: &RawFrame, innermost: bool) -> bool {
     one.code == two.code
         && one.previous == two.previous
         && one.owner == two.owner

@@ -5,25 +5,16 @@ use asyncspy_model::{LoopKind, RemoteAddr};
 
 use super::discovery::RunningLoopFound;
 use super::opaque::OpaqueReading;
-use super::task_names::{NameHead, TaskTable};
+use super::task_reads::TaskReads;
 use crate::aio::Caches;
 use crate::aio::loop_turn::{LoopReads, Taken, TurnReading};
-use crate::layout::{RunningTask, uvloop};
+use crate::layout::uvloop;
 use crate::python::Python;
 use crate::python::frame::RawFrame;
 use crate::python::object::Objects;
 use crate::python::stack::Alongside;
 use crate::target::gather::{Gather, Wanted};
-use crate::target::memory::{Fields, MemoryView, MemoryViewExt};
-
-/// Bytes of a dict object.
-const DICT_SIZE: usize = 48;
-
-/// Where a dict object has its keys.
-pub const DICT_KEYS: u64 = 32;
-
-/// Bytes of the keys of a dict with up to eight slots, in any version.
-const KEYS_SIZE: usize = 256;
+use crate::target::memory::Fields;
 
 /// Ranges that are read along with the stack.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,7 +27,11 @@ pub struct Extra {
 /// What a loop sampler reads along with the stack of its loop's thread.
 pub struct LoopAlongside<'a> {
     /// The target.
-    pub plan: ExtraPlan<'a>,
+    pub python: &'a Python,
+    /// The loop, and its thread.
+    pub found: &'a RunningLoopFound,
+    /// The running task.
+    pub task: &'a TaskReads,
     /// The loop's own frame.
     pub reads: &'a mut LoopReads,
     /// Where the batch has it.
@@ -61,21 +56,21 @@ impl Alongside for LoopAlongside<'_> {
     }
 
     fn between(&mut self, gather: &mut Gather) {
-        *self.wanted = Extra::plan_turn(&self.plan, gather);
-        self.reads.plan_turn(&self.plan.python.layout, gather);
+        self.task.plan(self.python, self.found, gather);
+        *self.wanted = Extra::plan_turn(self.python, self.found, gather);
+        self.reads.plan_turn(&self.python.layout, gather);
     }
 
     fn after(&mut self, gather: &mut Gather) {
         self.reads.plan_rest(gather);
-        self.plan.plan_rest(gather);
     }
 
     fn settles(&mut self, gather: &Gather, frames: &[RawFrame]) -> bool {
         self.turn = None;
-        if self.plan.found.facts.kind != LoopKind::Asyncio {
+        if self.found.facts.kind != LoopKind::Asyncio {
             return true;
         }
-        let python = self.plan.python;
+        let python = self.python;
         let (memory, layout) = (&python.memory, &python.layout);
         let Some(at) = self.loop_frame(frames) else {
             return self.gives_up();
@@ -99,10 +94,10 @@ impl LoopAlongside<'_> {
 
     /// The position of a stock loop's frame.
     pub fn loop_frame(&mut self, frames: &[RawFrame]) -> Option<usize> {
-        if self.plan.found.facts.kind != LoopKind::Asyncio {
+        if self.found.facts.kind != LoopKind::Asyncio {
             return None;
         }
-        let python = self.plan.python;
+        let python = self.python;
         let objects = Objects {
             view: &python.memory,
             layout: &python.layout,
@@ -113,49 +108,11 @@ impl LoopAlongside<'_> {
     }
 }
 
-/// What is known of the running task before it is read.
-pub struct ExtraPlan<'a> {
-    /// The target.
-    pub python: &'a Python,
-    /// The loop, and its thread.
-    pub found: &'a RunningLoopFound,
-    /// The tasks that are known.
-    pub tasks: &'a TaskTable,
-    /// The task that ran last.
-    pub task: RemoteAddr,
-    /// Keys of the dict of running tasks.
-    pub current_keys: RemoteAddr,
-}
-
-impl ExtraPlan<'_> {
-    /// Adds the task that ran last, in case that it still does.
-    pub fn plan_rest(&self, gather: &mut Gather) {
-        if self.task.is_null() {
-            return;
-        }
-        gather.want(self.task, self.python.layout.task.size as usize);
-        if let Some(name) = self.tasks.name_of(self.task) {
-            gather.want(name, size_of::<NameHead>());
-        }
-    }
-}
-
 impl Extra {
-    /// Adds to a batch which task runs, and which turn of a loop without a frame it is.
-    pub fn plan_turn(plan: &ExtraPlan<'_>, gather: &mut Gather) -> Self {
-        let (python, found) = (plan.python, plan.found);
+    /// Adds to a batch which turn of a loop without a frame it is.
+    pub fn plan_turn(python: &Python, found: &RunningLoopFound, gather: &mut Gather) -> Self {
         let layout = &python.layout;
         let mut extra = Self::default();
-        match layout.running_task {
-            RunningTask::Field(offset) => {
-                gather.want_within_group(found.thread.addr.offset(offset), 8);
-            }
-            RunningTask::CurrentTasks if !plan.current_keys.is_null() => {
-                gather.want(found.current_tasks, DICT_SIZE);
-                gather.want(plan.current_keys, KEYS_SIZE);
-            }
-            RunningTask::CurrentTasks => {}
-        }
         if found.facts.kind != LoopKind::Asyncio {
             let version = layout.thread.context_version;
             extra.context_version =
@@ -182,28 +139,4 @@ impl Extra {
             uv_count: value(self.uv_count),
         }
     }
-}
-
-/// The task that the loop's thread runs; `None` when none does.
-#[must_use]
-pub fn task_address(
-    python: &Python,
-    found: &RunningLoopFound,
-    view: &dyn MemoryView,
-) -> Option<RemoteAddr> {
-    let task = match python.layout.running_task {
-        RunningTask::Field(offset) => view.read_ptr(found.thread.addr.offset(offset)).ok(),
-        RunningTask::CurrentTasks => {
-            let objects = Objects {
-                view,
-                layout: &python.layout,
-            };
-            let running = objects.dict_items(found.current_tasks).ok()?;
-            let of_loop = running
-                .into_iter()
-                .find(|(loop_addr, _)| *loop_addr == found.facts.addr);
-            of_loop.map(|(_, task)| task)
-        }
-    };
-    task.filter(|task| !task.is_null())
 }

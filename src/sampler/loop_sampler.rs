@@ -1,26 +1,28 @@
 //! One loop in one tick.
 
+use std::sync::Arc;
+
 use asyncspy_model::sample::LoopDefinition;
 use asyncspy_model::{
     Event, LoopActivity, LoopId, LoopKind, LoopSample, RemoteAddr, StackId, TaskIndex, Turn,
 };
 
-use super::alongside::{DICT_KEYS, Extra, ExtraPlan, LoopAlongside, task_address};
+use super::alongside::{Extra, LoopAlongside};
 use super::discovery::RunningLoopFound;
 use super::opaque::OpaqueLoop;
 use super::os_state::OsThread;
 use super::tables::StackTable;
-use super::task_names::TaskTable;
+use super::task_names::{Running, TaskTable};
+use super::task_reads::{Range, SeenStep, TaskReads};
 use crate::aio::Caches;
 use crate::aio::event_loop::{LoopLoad, seconds_to_ns};
 use crate::aio::loop_turn::{LoopReads, TurnReading};
-use crate::layout::RunningTask;
 use crate::python::Python;
 use crate::python::frame::{Owner, RawFrame};
 use crate::python::object::Objects;
 use crate::python::stack::StackReader;
-use crate::target::gather::{Gather, Gathered};
-use crate::target::memory::{MemoryError, MemoryViewExt};
+use crate::target::gather::Gather;
+use crate::target::memory::MemoryError;
 use crate::target::process::monotonic_now_ns;
 
 /// How often a stack that moves is tried within one tick, at least and at most.
@@ -97,9 +99,7 @@ pub struct LoopSampler {
     last_identity: u64,
     watches_state: bool,
     state_at_ns: u64,
-    /// The task that ran last, and where the dict of running tasks had its keys.
-    last_task: RemoteAddr,
-    current_keys: RemoteAddr,
+    task_reads: TaskReads,
     load: LoopLoad,
     load_at_ns: u64,
     read_at_ns: u64,
@@ -135,8 +135,7 @@ impl LoopSampler {
             last_identity: 0,
             watches_state: false,
             state_at_ns: 0,
-            last_task: RemoteAddr::NULL,
-            current_keys: RemoteAddr::NULL,
+            task_reads: TaskReads::default(),
             load: LoopLoad::default(),
             load_at_ns: 0,
             read_at_ns: 0,
@@ -288,13 +287,9 @@ impl LoopSampler {
         let (layout, memory) = (&python.layout, &python.memory);
         let (stack, gather) = (&mut self.stack, &mut self.gather);
         let mut too = LoopAlongside {
-            plan: ExtraPlan {
-                python,
-                found: &self.found,
-                tasks: shared.tasks,
-                task: self.last_task,
-                current_keys: self.current_keys,
-            },
+            python,
+            found: &self.found,
+            task: &self.task_reads,
             reads: &mut self.reads,
             wanted: &mut self.wanted,
             caches: shared.caches,
@@ -307,11 +302,6 @@ impl LoopSampler {
         if stack.take(layout, &mut too, gather) {
             return Ok((too.turn, true));
         }
-        // The task may be another one; the batch has seen which.
-        let view = Gathered::new(gather, memory);
-        if let Some(task) = task_address(python, &self.found, &view) {
-            too.plan.task = task;
-        }
         for _ in 0..TRIES_FOR_ANYTHING {
             if stack.follow(memory, layout, gather, shared.attempts, &mut too)? {
                 return Ok((too.turn, true));
@@ -321,7 +311,7 @@ impl LoopSampler {
                 let reading = too.reads.read_apart(memory, layout, &frames[at])?;
                 return Ok((Some((at, reading)), false));
             }
-            if too.plan.found.facts.kind != LoopKind::Asyncio && !frames.is_empty() {
+            if too.found.facts.kind != LoopKind::Asyncio && !frames.is_empty() {
                 break;
             }
         }
@@ -457,32 +447,63 @@ impl LoopSampler {
             return self.step.task;
         }
         let python = shared.python;
-        let view = Gathered::new(&self.gather, &python.memory);
-        let objects = Objects {
-            view: &view,
-            layout: &python.layout,
-        };
-        let address = task_address(python, &self.found, &view);
-        self.last_task = address.unwrap_or(RemoteAddr::NULL);
-        if python.layout.running_task == RunningTask::CurrentTasks {
-            let keys = self.found.current_tasks.offset(DICT_KEYS);
-            self.current_keys = view.read_ptr(keys).unwrap_or(RemoteAddr::NULL);
-        }
-        let task = address.and_then(|task| {
-            let (caches, events) = (&mut *shared.caches, &mut *shared.events);
-            shared
-                .tasks
-                .resolve(&python.memory, objects, caches, task, coro, events)
-        });
+        let code = self.stack.chain().frames[at].code;
+        let code = shared.caches.codes.get(objects(python), code).ok()?;
+        let known = shared.caches.names.last(&code);
+        let function = known.unwrap_or_else(|| code.function.clone());
+        let task = self.task_of_step(shared, (at, coro), &function);
         // What could not be resolved is tried again at the next tick: the first look may have come
         // just before the loop noted whose step it runs.
         self.step = Step { key, task };
-        task.or_else(|| {
-            // It has gone on, or is stepped by hand: the function is what is known for sure.
-            let frame = self.stack.chain().frames[at];
-            let code = shared.caches.codes.get(objects, frame.code).ok()?;
-            Some(shared.tasks.stand_in(&code.function, shared.events))
-        })
+        // It has gone on, or is stepped by hand: the function is what is known for sure.
+        task.or_else(|| Some(shared.tasks.stand_in(&function, shared.events)))
+    }
+
+    /// The task whose coroutine is the one at this place of the stack.
+    fn task_of_step(
+        &mut self,
+        shared: &mut Shared<'_>,
+        (at, coro): (usize, RemoteAddr),
+        function: &Arc<str>,
+    ) -> Option<TaskIndex> {
+        let python = shared.python;
+        let step = SeenStep {
+            batch: &self.gather,
+            marks: self.step_marks(python)?,
+            frame: &self.stack.chain().frames[at],
+            is_innermost: at == 0,
+        };
+        let caches = &mut *shared.caches;
+        let code = step.frame.code;
+        let (task, is_sure) = self.task_reads.read(python, &self.found, caches, step)?;
+        let running = Running {
+            task,
+            is_sure,
+            coro,
+            code,
+            function,
+        };
+        let objects = Objects {
+            view: &self.task_reads.view(&self.gather, &python.memory),
+            layout: &python.layout,
+        };
+        let events = &mut *shared.events;
+        let memory = &python.memory;
+        shared
+            .tasks
+            .resolve(memory, objects, caches, running, events)
+    }
+
+    /// What changes with each callback of the loop.
+    fn step_marks(&self, python: &Python) -> Option<[Range; 2]> {
+        let facts = &self.found.facts;
+        if facts.kind == LoopKind::Asyncio {
+            return self.reads.locals(&python.layout).map(|range| [range; 2]);
+        }
+        let version = python.layout.thread.context_version;
+        let version = (self.found.thread.addr.offset(version), 8);
+        let count = Some(facts.queues.uv_count).filter(|count| !count.is_null());
+        Some([version, count.map_or(version, |count| (count, 8))])
     }
 
     fn fill_load(&mut self, shared: &Shared<'_>, sample: &mut LoopSample) {

@@ -2,7 +2,8 @@
 //!
 //! - [`clock`]: when to sample; [`promptness`]: to be there in time.
 //! - [`loop_sampler`]: one loop in one tick, in as few calls as can be.
-//! - [`alongside`]: what else is read along with it: the running task, and counts of turns.
+//! - [`alongside`]: what else is read along with it: [`task_reads`] the running task, and counts
+//!   of turns.
 //! - [`opaque`]: loops that have no frame of their own.
 //! - [`tables`]: stacks and tasks by number, defined in the stream before their first use.
 //! - [`task_names`]: who a running task is, and who awaits it.
@@ -22,3 +23,4 @@ pub mod promptness;
 pub mod session;
 pub mod tables;
 pub mod task_names;
+pub mod task_reads;

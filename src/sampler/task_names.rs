@@ -10,6 +10,7 @@ use crate::aio::Caches;
 use crate::aio::awaits::{recorded_awaiters, woken_tasks};
 use crate::aio::chain::{read_link, read_place};
 use crate::aio::task::{TaskFields, read_name};
+use crate::layout::Layout;
 use crate::python::object::Objects;
 use crate::target::image::PageImage;
 use crate::target::memory::{MemoryError, ProcessMemory};
@@ -25,17 +26,38 @@ const MAX_TASKS: usize = 1 << 14;
 /// coroutine and name may all lie where those of an ended task lay.
 pub(super) type NameHead = [u8; 64];
 
+/// A task that runs, as a proven stack shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Running<'a> {
+    /// The task.
+    pub task: RemoteAddr,
+    /// False if the task that was read may be another one that has followed it.
+    pub is_sure: bool,
+    /// Its coroutine.
+    pub coro: RemoteAddr,
+    /// That one's code.
+    pub code: RemoteAddr,
+    /// What the coroutine's function is called.
+    pub function: &'a Arc<str>,
+}
+
 /// The tasks that were seen running.
 #[derive(Debug, Default)]
 pub struct TaskTable {
-    known: FxHashMap<(RemoteAddr, RemoteAddr), (NameHead, TaskIndex)>,
-    /// Where each task had its name.
-    names: FxHashMap<RemoteAddr, RemoteAddr>,
+    known: FxHashMap<(RemoteAddr, RemoteAddr), Known>,
     /// Stand-ins for tasks that could not be read, by function.
     anonymous: FxHashMap<Arc<str>, TaskIndex>,
     count: u32,
     /// How many tasks may still be defined in this second.
     allowance: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    head: NameHead,
+    index: TaskIndex,
+    /// False if it was met only once, and then perhaps a moment too late.
+    is_sure: bool,
 }
 
 /// Most tasks that are defined in a second. A service may make tasks faster than that; the rest
@@ -48,55 +70,50 @@ impl TaskTable {
         self.allowance = DEFINED_A_SECOND;
     }
 
-    /// The number of the task at `task` if it runs the coroutine `coro`; `None` if it does not,
-    /// cannot be read, or too many were defined in this second. `events` receives its definition
-    /// at the first time.
+    /// The number of the task if it has that coroutine; `None` if it has not, cannot be read, or
+    /// too many were defined in this second. `objects` shows it as it was while the coroutine's
+    /// frame stood, or shortly after. `events` receives its definition at the first time.
+    ///
+    /// A task that is not the one for sure goes by the name of its function until it is met again:
+    /// what is the same before and after was the same in between.
     pub fn resolve(
         &mut self,
         memory: &dyn ProcessMemory,
         objects: Objects<'_>,
         caches: &mut Caches,
-        task: RemoteAddr,
-        coro: RemoteAddr,
+        running: Running<'_>,
         events: &mut Vec<Event>,
     ) -> Option<TaskIndex> {
-        let fields = TaskFields::read(objects, caches, task).ok()?;
-        if fields.coro != coro {
+        let key = (running.task, running.coro);
+        let fields = TaskFields::read(objects, caches, running.task).ok()?;
+        if fields.coro != running.coro {
             return None;
         }
         let mut head = [0; 64];
         objects.view.read(fields.name, &mut head).ok()?;
-        if let Some((known, index)) = self.known.get(&(task, coro))
-            && *known == head
-        {
-            return Some(*index);
+        let known = self.known.get(&key).filter(|known| known.head == head);
+        if let Some(known) = known.filter(|known| known.is_sure) {
+            return Some(known.index);
         }
         if self.allowance == 0 {
-            return None;
+            return known.map(|known| known.index);
         }
+        let is_sure = running.is_sure || known.is_some();
+        let running = Running { is_sure, ..running };
         self.allowance -= 1;
-        // What tells who it is lies close together: whole pages are fewer calls.
-        let image = PageImage::new(memory);
-        let near = Objects {
-            view: &image,
-            layout: objects.layout,
-        };
-        let definition = self.define(near, caches, &fields).ok()?;
+        let definition = self.define(memory, objects.layout, caches, (&fields, &head), running)?;
         let index = definition.index;
         if self.known.len() >= MAX_TASKS {
             self.known.clear();
-            self.names.clear();
         }
-        self.names.insert(task, fields.name);
-        self.known.insert((task, coro), (head, index));
+        let known = Known {
+            head,
+            index,
+            is_sure,
+        };
+        self.known.insert(key, known);
         events.push(Event::Task(definition));
         Some(index)
-    }
-
-    /// Where a task had its name when it was last defined.
-    #[must_use]
-    pub fn name_of(&self, task: RemoteAddr) -> Option<RemoteAddr> {
-        self.names.get(&task).copied()
     }
 
     /// A stand-in for a task of which only the coroutine's function is known.
@@ -122,22 +139,74 @@ impl TaskTable {
         index
     }
 
+    /// Says who a task is; `None` when it may be another one by now.
     fn define(
         &mut self,
-        objects: Objects<'_>,
+        memory: &dyn ProcessMemory,
+        layout: &Layout,
         caches: &mut Caches,
-        fields: &TaskFields,
-    ) -> Result<TaskDefinition, MemoryError> {
-        let (name, _) = read_name(objects, caches, fields)?;
-        let label = label_of(objects, caches, fields, &name);
-        Ok(TaskDefinition {
+        (fields, head): (&TaskFields, &NameHead),
+        running: Running<'_>,
+    ) -> Option<TaskDefinition> {
+        // What tells who it is lies close together: whole pages are fewer calls.
+        let view = &PageImage::new(memory);
+        let near = Objects { view, layout };
+        let (name, _) = read_name(near, caches, fields).ok()?;
+        let mut awaiters = awaiter_labels(near, caches, fields);
+        let view = memory.as_view();
+        if !is_still(Objects { view, layout }, caches, (fields, head), &running) {
+            if !running.is_sure || !has_name(near, fields, head) {
+                return None;
+            }
+            // Who awaits it may have been read of another one.
+            awaiters.clear();
+        }
+        let name = if running.is_sure {
+            name
+        } else {
+            running.function.clone()
+        };
+        let is_automatic = is_automatic_name(&name);
+        let label = if is_automatic {
+            running.function
+        } else {
+            &name
+        }
+        .clone();
+        Some(TaskDefinition {
             index: self.next_index(),
             id: TaskId(fields.addr),
             name,
             label,
-            awaiters: awaiter_labels(objects, caches, fields),
+            awaiters,
         })
     }
+}
+
+/// True if nothing says that another task is there by now: it has that name, and that coroutine
+/// with that code unless it has ended.
+fn is_still(
+    objects: Objects<'_>,
+    caches: &mut Caches,
+    (fields, head): (&TaskFields, &NameHead),
+    running: &Running<'_>,
+) -> bool {
+    let now = TaskFields::read(objects, caches, running.task);
+    let link = read_link(objects, caches, running.coro).ok().flatten();
+    let frame = link.and_then(|link| link.frame);
+    let is_its = |coro: RemoteAddr| {
+        let has_code = frame.is_none_or(|frame| frame.code == running.code);
+        coro.is_null() || coro == running.coro && has_code
+    };
+    now.is_ok_and(|now| now.name == fields.name && is_its(now.coro))
+        && has_name(objects, fields, head)
+}
+
+/// True if the task's name begins so.
+fn has_name(objects: Objects<'_>, fields: &TaskFields, head: &NameHead) -> bool {
+    let mut name = [0; 64];
+    let read = objects.view.read(fields.name, &mut name);
+    read.is_ok() && name == *head
 }
 
 /// The given name, or the coroutine's qualified name where the name is automatic.

@@ -108,17 +108,29 @@ impl Gather {
     }
 }
 
-/// What a batch has read, as a view of memory; what it lacks is read from the process.
+/// What a batch has read, as a view of memory.
 pub struct Gathered<'a> {
     gather: &'a Gather,
-    memory: &'a dyn ProcessMemory,
+    memory: Option<&'a dyn ProcessMemory>,
 }
 
 impl<'a> Gathered<'a> {
-    /// A view of the last batch.
+    /// A view of the last batch; what it lacks is read from the process.
     #[must_use]
     pub const fn new(gather: &'a Gather, memory: &'a dyn ProcessMemory) -> Self {
-        Self { gather, memory }
+        Self {
+            gather,
+            memory: Some(memory),
+        }
+    }
+
+    /// A view of the last batch and nothing else: of one moment, as far as that is.
+    #[must_use]
+    pub const fn alone(gather: &'a Gather) -> Self {
+        Self {
+            gather,
+            memory: None,
+        }
     }
 
     fn find(&self, addr: RemoteAddr, len: usize) -> Option<&[u8]> {
@@ -143,12 +155,14 @@ impl<'a> Gathered<'a> {
 
 impl MemoryView for Gathered<'_> {
     fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
-        match self.find(addr, buf.len()) {
-            Some(bytes) => {
+        let len = buf.len();
+        match (self.find(addr, len), self.memory) {
+            (Some(bytes), _) => {
                 buf.copy_from_slice(bytes);
                 Ok(())
             }
-            None => self.memory.as_view().read(addr, buf),
+            (None, Some(memory)) => memory.as_view().read(addr, buf),
+            (None, None) => Err(MemoryError::Unmapped { addr, len }),
         }
     }
 }
