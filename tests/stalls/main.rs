@@ -8,6 +8,7 @@ mod accuracy;
 mod changes;
 mod endings;
 mod evidence;
+mod moments;
 mod pauses;
 mod quiet;
 mod servers;
@@ -50,6 +51,7 @@ fn trials() -> Outcome<Vec<Trial>> {
     trials.extend(quiet::trials(&supported));
     trials.extend(changes::trials(&supported));
     trials.extend(endings::trials(&supported));
+    trials.extend(moments::trials(&supported));
     trials.extend(servers::trials(&supported));
     Ok(trials)
 }
