@@ -10,11 +10,12 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::Caches;
 use super::census::{Census, read_tasks, read_tasks_once};
 use super::census_memo::CensusMemo;
+use super::chain::Place;
 use super::edges::await_edges;
 use super::loops::{LoopTable, loop_infos};
 use super::registry::Registries;
 use super::running::{RunningStep, ThreadActivity, running_step};
-use super::task::TaskRecord;
+use super::task::{TaskFields, TaskRecord, read_name};
 use crate::python::Python;
 use crate::python::frame::Owner;
 use crate::python::locals::read_locals;
@@ -217,12 +218,12 @@ impl Snapshooter {
             if last {
                 faults.add_many(FaultKind::ThreadUnreadable, unread);
             }
-            self.join_steps(view);
+            let replaced = self.join_steps(python, view);
+            let may_be_whole = attempt < PARTIAL_ATTEMPTS;
             let astray: Vec<usize> = (0..view.census.records.len())
-                .filter(|at| view.is_astray(*at))
+                .filter(|at| view.is_astray(*at) || may_be_whole && replaced.contains(at))
                 .collect();
-            let is_partial = attempt < PARTIAL_ATTEMPTS
-                && view.activities.iter().any(ThreadActivity::is_partial);
+            let is_partial = may_be_whole && view.activities.iter().any(ThreadActivity::is_partial);
             if astray.is_empty() && unread == 0 && !is_partial {
                 break;
             }
@@ -285,31 +286,56 @@ impl Snapshooter {
         Ok(())
     }
 
-    /// Finds the tasks whose steps are on a stack.
-    fn join_steps(&mut self, view: &mut InterpreterView) {
-        let by_coro: FxHashMap<RemoteAddr, (RemoteAddr, RemoteAddr)> = view
-            .census
-            .records
-            .iter()
-            .map(|record| {
-                let fields = &record.fields;
-                (fields.coro, (fields.addr, fields.loop_addr))
-            })
+    /// Finds the tasks whose steps are on a stack. Returns the positions of those of which others
+    /// have taken the place, coroutine and all, since they were read.
+    fn join_steps(&mut self, python: &Python, view: &mut InterpreterView) -> Vec<usize> {
+        let records = view.census.records.iter().enumerate();
+        let by_coro: FxHashMap<RemoteAddr, usize> = records
+            .map(|(at, record)| (record.fields.coro, at))
             .collect();
         view.steps.clear();
         view.running.clear();
+        let mut replaced = Vec::new();
         for activity in &view.activities {
             let mut innermost = 0;
             for (depth, coro) in activity.coroutines() {
-                let Some((task, loop_addr)) = by_coro.get(&coro) else {
+                let Some(at) = by_coro.get(&coro) else {
                     continue;
                 };
+                let record = &view.census.records[*at];
+                if !self.is_still(python, record, activity.places[depth].as_ref()) {
+                    replaced.push(*at);
+                    continue;
+                }
+                let (task, loop_addr) = (record.fields.addr, record.fields.loop_addr);
                 let step = running_step(&mut self.caches, activity, innermost, depth);
-                view.steps.insert(*task, step);
-                view.running.entry(*loop_addr).or_insert(*task);
+                view.steps.insert(task, step);
+                view.running.entry(loop_addr).or_insert(task);
                 innermost = depth + 1;
             }
         }
+        replaced
+    }
+
+    /// True if a task that was read before a stack, and whose coroutine is on it, has the same
+    /// name after it: what lies where an ended task lay often has its coroutine's address too.
+    fn is_still(&mut self, python: &Python, record: &TaskRecord, place: Option<&Place>) -> bool {
+        let read_as = record.chain.last().map(|outermost| &outermost.function);
+        let runs_as = place.map(|place| &place.function);
+        if read_as.is_some() && runs_as.is_some() && read_as != runs_as {
+            return false;
+        }
+        let image = PageImage::new(&python.memory);
+        let objects = Objects {
+            view: &image,
+            layout: &python.layout,
+        };
+        let (caches, fields) = (&mut self.caches, &record.fields);
+        let Ok(now) = TaskFields::read(objects, caches, fields.addr) else {
+            return false;
+        };
+        let is_its = now.name == fields.name && (now.coro == fields.coro || now.coro.is_null());
+        is_its && read_name(objects, caches, &now).is_ok_and(|(name, _)| name == record.name)
     }
 
     fn describe(
