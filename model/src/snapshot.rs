@@ -119,6 +119,10 @@ pub struct LoopInfo {
     pub worst_late_ns: u64,
     /// The task that runs now.
     pub running: Option<TaskId>,
+    /// The function of the outermost coroutine that runs now, if it is that of no task of this
+    /// snapshot: as a rule the task has begun since they were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coroutine: Option<Arc<str>>,
     /// How many tasks of this snapshot belong to it.
     pub tasks: u64,
     /// True if asyncio's debug mode is on for it.

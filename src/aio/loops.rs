@@ -1,5 +1,7 @@
 //! The loops of an interpreter, as a snapshot shows them.
 
+use std::sync::Arc;
+
 use asyncspy_model::{
     FaultKind, Faults, LoopId, LoopInfo, LoopKind, LoopState, RemoteAddr, TaskId,
 };
@@ -26,6 +28,8 @@ struct LoopUse {
     tasks: u64,
     /// The thread that runs it.
     thread: Option<RunBy>,
+    /// The outermost coroutine that the thread executes.
+    coroutine: Option<Arc<str>>,
 }
 
 /// How a thread runs a loop.
@@ -62,6 +66,8 @@ impl LoopTable {
                 turn: activity.turn,
                 proven: activity.proven,
             });
+            let coroutine = activity.outermost_coroutine();
+            self.entry(activity.loop_addr).coroutine = coroutine;
         }
     }
 }
@@ -129,6 +135,7 @@ fn describe(
         late_timers: load.late_timers,
         worst_late_ns: load.worst_late_ns,
         running,
+        coroutine: usage.coroutine.clone().filter(|_| running.is_none()),
         tasks: usage.tasks,
         debug: facts.debug,
     }

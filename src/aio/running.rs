@@ -1,5 +1,7 @@
 //! What each thread executes: its frames, its loop, the tasks whose steps are on its stack.
 
+use std::sync::Arc;
+
 use asyncspy_model::RemoteAddr;
 use asyncspy_model::stack::Chain;
 
@@ -185,6 +187,17 @@ impl ThreadActivity {
     pub fn stack(&self, caches: &mut Caches) -> Chain {
         let places: Vec<Place> = self.places.iter().flatten().cloned().collect();
         caches.chains.intern(&places)
+    }
+
+    /// The function of the outermost coroutine on this stack.
+    #[must_use]
+    pub fn outermost_coroutine(&self) -> Option<Arc<str>> {
+        let frames = self.chain.frames.iter().zip(&self.places).rev();
+        let mut coroutines = frames.filter(|(frame, place)| {
+            matches!(frame.owner, Owner::Generator(_)) && is_awaited(place.as_ref())
+        });
+        let (_, place) = coroutines.next()?;
+        place.as_ref().map(|place| place.function.clone())
     }
 
     /// The tasks whose steps are on this stack, the one that runs first: position of the

@@ -346,6 +346,7 @@ pub fn snapshot(at_ms: u64, tasks: Vec<TaskInfo>) -> Snapshot {
             late_timers: None,
             worst_late_ns: 0,
             running: None,
+            coroutine: None,
             tasks: tasks.len() as u64,
             debug: false,
         }],

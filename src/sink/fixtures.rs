@@ -93,6 +93,7 @@ pub(super) fn idle_loop(number: u64, tid: i32) -> LoopInfo {
         late_timers: Some(0),
         worst_late_ns: 0,
         running: None,
+        coroutine: None,
         tasks: 0,
         debug: false,
     }

@@ -123,7 +123,7 @@ fn thread_text(loop_info: &LoopInfo, thread: Option<&ThreadInfo>) -> String {
 
 /// Who holds a busy loop, and where.
 pub(super) struct Holder<'a> {
-    /// A task by its name, or a callback.
+    /// A task by its name, a coroutine of none that is listed, or a callback.
     who: String,
     /// Where a person looks first.
     place: Option<&'a Location>,
@@ -159,7 +159,10 @@ pub(super) fn holder<'a>(
     let task = loop_info.running.and_then(|id| tasks.get(id));
     let who = match loop_info.running {
         Some(id) => tasks.name(id),
-        None => "a callback".to_owned(),
+        None => match &loop_info.coroutine {
+            Some(function) => format!("coroutine {}", escape_to(function, 60)),
+            None => "a callback".to_owned(),
+        },
     };
     let stack = thread.map(ThreadInfo::frames_in_loop).unwrap_or_default();
     let place = task
@@ -184,6 +187,11 @@ mod tests {
 
     /// How a callback is told that holds a loop with this stack.
     fn told(stack: Vec<Location>) -> String {
+        told_of(None, stack)
+    }
+
+    /// The same with a coroutine of no known task.
+    fn told_of(coroutine: Option<&str>, stack: Vec<Location>) -> String {
         let running = ThreadInfo {
             loop_id: Some(loop_id(0)),
             stack: stack.into(),
@@ -191,6 +199,7 @@ mod tests {
         };
         let busy = LoopInfo {
             state: LoopState::Busy,
+            coroutine: coroutine.map(Into::into),
             ..idle_loop(0, 4242)
         };
         let snapshot = snapshot(vec![busy], Vec::new());
@@ -201,6 +210,14 @@ mod tests {
 
     fn asyncio(function: &str, file: &str) -> Location {
         at(function, &format!("/usr/lib/python3.12/asyncio/{file}"), 88)
+    }
+
+    #[test]
+    fn a_coroutine_of_a_task_that_has_begun_since_is_no_callback() {
+        let stack = vec![at("resize", "/srv/app/shop/images.py", 9)];
+        let text = told_of(Some("handle"), stack);
+        let expected = "coroutine handle in resize (/srv/app/shop/images.py:9)";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
+use asyncspy_model::{LoopInfo, Snapshot};
 use asyncspy_test_support::trials::{one_per_minor, trial, trial_unless};
 use asyncspy_test_support::{Interpreter, Outcome, Target};
 use libtest_mimic::Trial;
@@ -30,6 +31,8 @@ pub fn trials(interpreters: &[Interpreter]) -> Vec<Trial> {
         let name = |what: &str| format!("moments::{what}::{}", interpreter.name);
         trials.push(trial(name("tasks"), move || tasks(&one, &[])));
         trials.push(trial(name("chains"), move || chains(&other)));
+        let each = interpreter.clone();
+        trials.push(trial(name("snapshots"), move || snapshots(&each)));
         if UVLOOP_MINORS.contains(&interpreter.minor().1) {
             let each = interpreter.clone();
             let reason = (!interpreter.has("uvloop")).then_some("no uvloop");
@@ -71,11 +74,7 @@ fn tasks(interpreter: &Interpreter, options: &[&str]) -> Outcome {
     for rate in ["200", "100khz"] {
         let mut met = BTreeSet::new();
         for stack in stacks(&target, rate)? {
-            let kinds: BTreeSet<&str> = names(&stack)
-                .filter_map(|name| name.rsplit_once('_'))
-                .filter(|(what, _)| ["given", "work", "inner", "spin"].contains(what))
-                .map(|(_, kind)| kind)
-                .collect();
+            let kinds = kinds(names(&stack));
             let numbered = names(&stack).find(|name| name.starts_with("Task-"));
             if !stack.contains(TORN) && (kinds.len() > 1 || numbered.is_some()) {
                 return Err(format!("at {rate}: {stack}").into());
@@ -87,6 +86,42 @@ fn tasks(interpreter: &Interpreter, options: &[&str]) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// So it is in a snapshot.
+fn snapshots(interpreter: &Interpreter) -> Outcome {
+    let target = Target::start(interpreter, "short_tasks.py", &[])?;
+    let mut running = 0;
+    for _ in 0..short_or_long(60, 1000) {
+        let pid = target.pid.to_string();
+        let output = Command::new(binary())
+            .args(["dump", "--json", &pid])
+            .output()?;
+        let snapshot: Snapshot = serde_json::from_slice(&output.stdout)?;
+        for task in &snapshot.tasks {
+            let frames = task.coroutine_stack.iter().chain(task.sync_stack.iter());
+            let functions = frames.map(|frame| &*frame.function);
+            let kinds = kinds(functions.chain([&*task.name]));
+            if kinds.len() > 1 && snapshot.complete {
+                return Err(format!("{task:?}").into());
+            }
+        }
+        let is_running = |each: &LoopInfo| each.running.is_some() || each.coroutine.is_some();
+        running += usize::from(snapshot.loops.iter().any(is_running));
+    }
+    match running {
+        0 => Err("no task was met".into()),
+        _ => Ok(()),
+    }
+}
+
+/// The kinds of tasks that these names tell of.
+fn kinds<'a>(names: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
+    names
+        .filter_map(|name| name.rsplit_once('_'))
+        .filter(|(what, _)| ["given", "work", "inner", "spin"].contains(what))
+        .map(|(_, kind)| kind)
+        .collect()
 }
 
 /// No level of a chain is left out, and none is of another moment.

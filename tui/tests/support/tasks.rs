@@ -111,6 +111,7 @@ fn loop_info(id: LoopId, kind: LoopKind, state: LoopState, tid: i32, tasks: u64)
         late_timers: Some(3),
         worst_late_ns: 0,
         running: None,
+        coroutine: None,
         tasks,
         debug: false,
     }
