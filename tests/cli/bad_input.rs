@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use asyncspy_test_support::programs::copy_program;
 use asyncspy_test_support::trials::missing;
 use asyncspy_test_support::{Interpreter, interpreters};
 use libtest_mimic::Trial;
@@ -129,7 +130,7 @@ fn read_or_refuse(python: &Interpreter) {
 fn pypy_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("pypy3.10");
-    fs::copy("/bin/sh", &program).unwrap();
+    copy_program("/bin/sh".as_ref(), &program).unwrap();
     let target = Process::start(Command::new(program).args(["-c", "echo READY; read line"]));
     let told = run(&["ps", &target.pid()]).failed_with(6);
     assert!(told.contains("runs PyPy, which is not supported"), "{told}");

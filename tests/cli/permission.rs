@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use asyncspy_test_support::programs::copy_program;
 use asyncspy_test_support::trials::missing;
 use libtest_mimic::Trial;
 use nix::unistd::geteuid;
@@ -47,7 +48,7 @@ fn another_users_process_names_both_users_and_sudo() {
     let open = fs::Permissions::from_mode(0o755);
     fs::set_permissions(folder.path(), open.clone()).unwrap();
     let program = folder.path().join("asyncspy");
-    fs::copy(env!("CARGO_BIN_EXE_asyncspy"), &program).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_asyncspy").as_ref(), &program).unwrap();
     fs::set_permissions(&program, open).unwrap();
     let mut command = Command::new("setpriv");
     command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]);

@@ -8,6 +8,7 @@ use asyncspy::python::Python;
 use asyncspy::target::MemoryError;
 use asyncspy_model::{TaskState, ThreadInfo};
 use asyncspy_test_support::compare::assert_equal;
+use asyncspy_test_support::programs::copy_program;
 use asyncspy_test_support::{Interpreter, Outcome, Target};
 use libtest_mimic::Trial;
 use nix::unistd::{AccessFlags, access};
@@ -199,8 +200,9 @@ fn deleted(interpreter: &Interpreter) -> Outcome {
     let folder = interpreter.binary.parent().ok_or("no folder")?;
     let copy = tempfile::Builder::new()
         .prefix("python3-")
-        .tempfile_in(folder)?;
-    std::fs::copy(&interpreter.binary, copy.path())?;
+        .make_in(folder, |path| {
+            copy_program(&interpreter.binary, path).map_err(std::io::Error::other)
+        })?;
     let copy = copy.into_temp_path();
     let moved = Interpreter {
         argv: vec![copy.display().to_string()],

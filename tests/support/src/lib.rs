@@ -6,6 +6,7 @@
 //! - [`trials`]: tests that can say that they cannot run here.
 //! - [`golden`]: snapshots without what differs each time.
 //! - [`compare`]: how that differs from what was read from outside.
+//! - [`programs`]: copies of programs, made to be run.
 //! - [`stream`]: samples that no process gave, as many as are wanted.
 //!
 //! Nothing here reads a process's memory, so nothing here can share a mistake with asyncspy.
@@ -13,6 +14,7 @@
 pub mod compare;
 pub mod golden;
 pub mod interpreters;
+pub mod programs;
 pub mod stream;
 pub mod target;
 pub mod trials;
