@@ -443,7 +443,9 @@ impl LoopSampler {
         let (at, coro) = self.outermost_coroutine(shared, inner)?;
         let callback = turn.callback.map_or(u32::MAX, |(index, _)| index);
         let key = (turn.identity, callback, coro);
-        if self.step.key == key && self.step.task.is_some() {
+        // Without the callback's number two steps of one turn may look the same.
+        let is_told = turn.callback.is_some() || self.found.facts.kind != LoopKind::Asyncio;
+        if is_told && self.step.key == key && self.step.task.is_some() {
             return self.step.task;
         }
         let python = shared.python;

@@ -99,6 +99,7 @@ impl TaskReads {
         let planned = task_address(python, found, &batch);
         if let Ok(Some(task)) = planned
             && task == self.task
+            && !self.name.is_null()
             && batch.read_ptr(task.offset(field)) == Ok(self.name)
         {
             self.is_apart = false;
