@@ -55,6 +55,8 @@ pub struct TaskTable {
 #[derive(Clone, Copy, Debug)]
 struct Known {
     head: NameHead,
+    /// The code of its coroutine: names may be given again.
+    code: RemoteAddr,
     index: TaskIndex,
     /// False if it was met only once, and then perhaps a moment too late.
     is_sure: bool,
@@ -75,7 +77,7 @@ impl TaskTable {
     /// frame stood, or shortly after. `events` receives its definition at the first time.
     ///
     /// A task that is not the one for sure goes by the name of its function until it is met again:
-    /// what is the same before and after was the same in between.
+    /// what has the same name and code before and after was the same in between.
     pub fn resolve(
         &mut self,
         memory: &dyn ProcessMemory,
@@ -91,7 +93,8 @@ impl TaskTable {
         }
         let mut head = [0; 64];
         objects.view.read(fields.name, &mut head).ok()?;
-        let known = self.known.get(&key).filter(|known| known.head == head);
+        let is_same = |known: &&Known| known.head == head && known.code == running.code;
+        let known = self.known.get(&key).filter(is_same);
         if let Some(known) = known.filter(|known| known.is_sure) {
             return Some(known.index);
         }
@@ -108,6 +111,7 @@ impl TaskTable {
         }
         let known = Known {
             head,
+            code: running.code,
             index,
             is_sure,
         };
