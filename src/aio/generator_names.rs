@@ -48,8 +48,10 @@ impl GeneratorNames {
         qualname: RemoteAddr,
     ) -> Result<Arc<str>, MemoryError> {
         let addr = Arc::as_ptr(code).addr();
-        if let Some((_, name)) = self.known.get(&(addr, qualname)) {
-            return Ok(name.clone());
+        if let Some(known) = self.known.get(&(addr, qualname)).cloned() {
+            let name = known.1.clone();
+            self.known.insert((addr, RemoteAddr::NULL), known);
+            return Ok(name);
         }
         let name = texts.share(objects.read_str_up_to(qualname, MAX_NAME)?.text);
         if self.known.len() >= MAX_KEPT {

@@ -135,7 +135,10 @@ fn describe(
         late_timers: load.late_timers,
         worst_late_ns: load.worst_late_ns,
         running,
-        coroutine: usage.coroutine.clone().filter(|_| running.is_none()),
+        coroutine: usage
+            .coroutine
+            .clone()
+            .filter(|_| running.is_none() && state == LoopState::Busy),
         tasks: usage.tasks,
         debug: facts.debug,
     }

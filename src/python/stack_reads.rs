@@ -8,7 +8,7 @@ use crate::target::gather::{Gather, Wanted};
 use crate::target::memory::{Fields, MemoryError, MemoryView, MemoryViewExt, ProcessMemory};
 use crate::target::page_reads::PAGE;
 
-/// Frames this close to each other are read as one range: a KiB costs about as much as a range.
+/// Frames this close to each other are read as one range: what lies between costs no more than a range.
 const NEAR: u64 = 2048;
 
 /// How much of the data stack is read beyond the innermost frame.

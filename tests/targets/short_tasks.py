@@ -10,10 +10,10 @@ kind alone. Beside `quit`:
     truth   {"rounds", "pid"}
 """
 
-import argparse
 import asyncio
 import os
 import random
+import sys
 
 import truth
 
@@ -73,12 +73,5 @@ async def main():
     await truth.forever()
 
 
-def parse():
-    """The command line."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--uvloop", action="store_true")
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
-    truth.run(main, parse().uvloop)
+    truth.run(main, "--uvloop" in sys.argv)
