@@ -30,8 +30,8 @@ pub struct GeneratorNames {
     known: FxHashMap<Key, (Arc<CodeInfo>, Arc<str>)>,
 }
 
-/// Addresses of the code, which is kept with the name, and of the name; null for the last name
-/// that was read with this code.
+/// Addresses of the code, which is kept with the name, and of the name; null for what all with this
+/// code are called.
 type Key = (usize, RemoteAddr);
 
 impl GeneratorNames {
@@ -48,24 +48,25 @@ impl GeneratorNames {
         qualname: RemoteAddr,
     ) -> Result<Arc<str>, MemoryError> {
         let addr = Arc::as_ptr(code).addr();
-        if let Some(known) = self.known.get(&(addr, qualname)).cloned() {
-            let name = known.1.clone();
-            self.known.insert((addr, RemoteAddr::NULL), known);
-            return Ok(name);
+        if let Some((_, name)) = self.known.get(&(addr, qualname)) {
+            return Ok(name.clone());
         }
         let name = texts.share(objects.read_str_up_to(qualname, MAX_NAME)?.text);
         if self.known.len() >= MAX_KEPT {
             self.known.clear();
         }
-        for key in [(addr, qualname), (addr, RemoteAddr::NULL)] {
+        let others = self.only(code).is_some_and(|only| only != name);
+        let only = if others { &code.function } else { &name };
+        for (key, name) in [((addr, qualname), &name), ((addr, RemoteAddr::NULL), only)] {
             self.known.insert(key, (code.clone(), name.clone()));
         }
         Ok(name)
     }
 
-    /// The name that was read last of a generator that ran this code.
+    /// The name of all generators that were met with this code; the plain name if they had
+    /// several.
     #[must_use]
-    pub fn last(&self, code: &Arc<CodeInfo>) -> Option<Arc<str>> {
+    pub fn only(&self, code: &Arc<CodeInfo>) -> Option<Arc<str>> {
         let known = self
             .known
             .get(&(Arc::as_ptr(code).addr(), RemoteAddr::NULL));

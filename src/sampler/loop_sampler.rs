@@ -451,7 +451,7 @@ impl LoopSampler {
         let python = shared.python;
         let code = self.stack.chain().frames[at].code;
         let code = shared.caches.codes.get(objects(python), code).ok()?;
-        let known = shared.caches.names.last(&code);
+        let known = shared.caches.names.only(&code);
         let function = known.unwrap_or_else(|| code.function.clone());
         let task = self.task_of_step(shared, (at, coro), &function);
         // What could not be resolved is tried again at the next tick: the first look may have come

@@ -88,15 +88,15 @@ impl StackTable {
             Owner::Generator(_) => FrameKind::Coroutine,
         };
         let name = generator_names::qualname(objects, frame);
-        let known = *name.as_ref().unwrap_or(&RemoteAddr::NULL);
-        let Ok(mut place) = read_place(objects, caches, frame, known) else {
+        let name = name.unwrap_or(RemoteAddr::NULL);
+        let Ok(mut place) = read_place(objects, caches, frame, name) else {
             return;
         };
-        // Another generator may be there by now, and have another name.
-        if name.is_err()
-            && let Some(last) = caches.names.last(&place.code)
+        // Another generator of this code may be there by now, and have another name.
+        if kind == FrameKind::Coroutine
+            && let Some(only) = caches.names.only(&place.code)
         {
-            place.function = last;
+            place.function = only;
         }
         // A generator that is merely iterated is no part of an await chain.
         let kind = if place.code.is_awaitable {
