@@ -21,11 +21,15 @@ use crate::python::Python;
 use crate::sampler::session::{Batch, SessionSettings, run_session};
 use crate::sink::escape::escape;
 
-/// Batches that may wait between the sampler and whoever consumes them: three seconds.
+/// Batches that may wait between the sampler and whoever consumes them: three seconds at usual
+/// rates.
 const QUEUE: usize = 64;
 
 /// Samples per second, unless told otherwise.
 const RATE: u32 = 100;
+
+/// More than can be read: as fast as it goes.
+const MAX_RATE: u32 = 1_000_000;
 
 /// Milliseconds of a stall, and of one that is an error, unless told otherwise.
 const THRESHOLD_MS: u64 = 100;
@@ -94,8 +98,8 @@ fn parse_rate(text: &str) -> Result<u32, String> {
     };
     let rate = digits.trim().parse::<u32>().ok();
     let rate = rate.and_then(|rate| rate.checked_mul(factor));
-    rate.filter(|rate| (1..=100_000).contains(rate))
-        .ok_or_else(|| "a rate is 1 to 100000 samples per second, such as 100 or 1khz".to_owned())
+    rate.filter(|rate| (1..=MAX_RATE).contains(rate))
+        .ok_or_else(|| "a rate is 1 to 1000000 samples per second, such as 100 or 1khz".to_owned())
 }
 
 fn parse_seconds(text: &str) -> Result<f64, String> {
@@ -271,7 +275,8 @@ mod tests {
             ("250Hz", Some(250)),
             ("0", None),
             ("fast", None),
-            ("1000000", None),
+            ("1000k", Some(1_000_000)),
+            ("1000001", None),
         ] {
             assert_eq!(parse_rate(text).ok(), expected, "{text}");
         }

@@ -13,6 +13,10 @@ use crate::target::process::monotonic_now_ns;
 /// same period as the sampling is not always caught at the same place.
 const JITTER_SHARE: u64 = 16;
 
+/// What is left until a tick is waited for without sleeping up to this long: to sleep takes about
+/// as much of the processor (23 us measured on a virtual machine, 5 on a machine of its own).
+const SPIN_NS: u64 = 20_000;
+
 /// Ticks of a fixed rate. Deadlines are absolute, so lateness does not add up.
 #[derive(Debug)]
 pub struct Ticker {
@@ -53,8 +57,12 @@ impl Ticker {
         let deadline = self.due_ns.saturating_add(self.jitter());
         let mut now = monotonic_now_ns();
         // A tick that is due already is not made later still.
-        if now < deadline {
+        if now.saturating_add(SPIN_NS) < deadline {
             sleep_until(deadline);
+            now = monotonic_now_ns();
+        }
+        while now < deadline {
+            std::hint::spin_loop();
             now = monotonic_now_ns();
         }
         (self.arrive(now, deadline), now)

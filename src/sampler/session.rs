@@ -37,6 +37,9 @@ const HAND_OVER_EVERY_NS: u64 = 50_000_000;
 /// The same while nothing of note happens.
 const CALM_HAND_OVER_EVERY_NS: u64 = 200_000_000;
 
+/// A batch of so many events is handed over at once.
+const FULL_BATCH: usize = 1 << 12;
+
 /// Most events of a batch that could not be handed over yet; beyond, samples are dropped.
 const MAX_PENDING: usize = 1 << 14;
 
@@ -87,6 +90,8 @@ struct Sampler {
     pending: Batch,
     /// When the last one was handed over.
     handed_over_ns: u64,
+    /// At how many events the batch is handed over in any case.
+    full_at: usize,
     quality: SamplingQuality,
     interruptions: InterruptionWatch,
     began_ns: u64,
@@ -114,6 +119,7 @@ impl Sampler {
             loops: Vec::new(),
             quality: SamplingQuality::default(),
             handed_over_ns: 0,
+            full_at: FULL_BATCH,
             began_ns: now,
             next_discovery_ns: 0,
             next_census_ns: 0,
@@ -312,13 +318,16 @@ impl Sampler {
             true => HAND_OVER_EVERY_NS,
             false => CALM_HAND_OVER_EVERY_NS,
         };
-        if now < self.handed_over_ns.saturating_add(every) {
+        let is_due = now >= self.handed_over_ns.saturating_add(every);
+        if !is_due && self.pending.len() < self.full_at {
             return;
         }
         self.handed_over_ns = now;
         let room = self.pending.len();
         let batch = std::mem::replace(&mut self.pending, Vec::with_capacity(room));
+        self.full_at = FULL_BATCH;
         if let Err(TrySendError::Full(batch)) = self.stream.try_send(batch) {
+            self.full_at = batch.len() + FULL_BATCH;
             self.pending = batch;
         }
     }
