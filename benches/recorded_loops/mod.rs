@@ -14,7 +14,8 @@ use asyncspy::python::object::Objects;
 use asyncspy::python::recording::Recording;
 use asyncspy::python::thread::{read_interpreters, read_threads};
 use asyncspy::sampler::discovery::RunningLoopFound;
-use asyncspy::sampler::loop_sampler::{LoopSampler, Shared, attempts_within};
+use asyncspy::sampler::loop_sampler::{LoopSampler, attempts_within};
+use asyncspy::sampler::shared::Shared;
 use asyncspy::sampler::tables::StackTable;
 use asyncspy::sampler::task_names::TaskTable;
 use asyncspy_model::{Event, LoopSample, RemoteAddr};
@@ -47,7 +48,18 @@ impl RecordedLoop<'_> {
     /// # Errors
     /// When the recording lacks what it needs.
     pub fn sample(&mut self) -> Result<LoopSample, Box<dyn Error + Send + Sync>> {
-        self.now_ns += 1_000_000;
+        self.sample_after(1_000_000)
+    }
+
+    /// The same for another time since the last one, in nanoseconds.
+    ///
+    /// # Errors
+    /// When the recording lacks what it needs.
+    pub fn sample_after(
+        &mut self,
+        elapsed_ns: u64,
+    ) -> Result<LoopSample, Box<dyn Error + Send + Sync>> {
+        self.now_ns += elapsed_ns;
         self.events.clear();
         let sample = self.sampler.sample(&mut Shared {
             python: self.python,

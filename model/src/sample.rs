@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::ids::{LoopId, RemoteAddr, StackId, TaskId, TaskIndex};
 use crate::quality::SamplingQuality;
@@ -129,6 +130,9 @@ pub struct TaskDefinition {
     pub awaiters: Vec<Arc<str>>,
 }
 
+/// What every loop did at one tick: one, as a rule, which then needs no allocation of its own.
+pub type LoopSamples = SmallVec<[LoopSample; 1]>;
+
 /// One tick: what every loop did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
@@ -140,7 +144,7 @@ pub struct Sample {
     #[serde(default)]
     pub elapsed_ns: u64,
     /// One entry for each loop that runs.
-    pub loops: Vec<LoopSample>,
+    pub loops: LoopSamples,
     /// How well the sampling went up to and including this tick.
     pub quality: SamplingQuality,
 }

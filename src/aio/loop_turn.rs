@@ -5,8 +5,8 @@
 //! to 3.15).
 //!
 //! The frame and the objects its locals name are where they were in the last turn, as a rule:
-//! memory is reused last in, first out. So they are read in the same call as the stack, between
-//! the two passes that prove it: what they say was so while it stood.
+//! memory is reused last in, first out. So they are read in the same call as the stack: the locals
+//! with both passes that prove it, the objects between those. What they say was so while it stood.
 
 use asyncspy_model::RemoteAddr;
 
@@ -15,6 +15,7 @@ use crate::layout::{IntFormat, Layout};
 use crate::python::code::LocalNames;
 use crate::python::frame::{Owner, RawFrame, untag};
 use crate::python::object::Objects;
+use crate::python::stack::Proven;
 use crate::target::gather::{Gather, Wanted};
 use crate::target::memory::{Fields, MemoryError, ProcessMemory};
 
@@ -116,10 +117,17 @@ impl RunOnce {
 }
 
 impl LoopReads {
-    /// Adds to a batch what says which turn it is.
-    pub fn plan_turn(&mut self, layout: &Layout, gather: &mut Gather) {
-        self.plan_locals(layout, gather);
+    /// Adds to a batch which has the locals what else says which turn it is.
+    pub fn plan_turn(&mut self, gather: &mut Gather) {
+        self.wanted_numbers = [None; 4];
         self.plan_numbers(&[Local::PolledAt], gather);
+    }
+
+    /// Adds all that tells the turn, apart from the stack.
+    fn plan_apart(&mut self, layout: &Layout, gather: &mut Gather) {
+        self.plan_locals(layout, gather);
+        self.plan_turn(gather);
+        self.plan_rest(gather);
     }
 
     /// Adds what else is wanted of that turn: objects that do not change.
@@ -131,7 +139,7 @@ impl LoopReads {
         for at in numbers.iter().map(|number| *number as usize) {
             let number = self.numbers[at];
             let is_known = number.is_null() || self.small_value(at, number).is_some();
-            if self.wanted_locals.is_some() && !is_known {
+            if self.frame().is_some() && !is_known {
                 self.wanted_numbers[at] = Some(gather.want_within_group(number, NUMBER_SIZE));
             }
         }
@@ -139,7 +147,6 @@ impl LoopReads {
 
     /// Adds the locals alone, which tell whether the loop polls.
     pub fn plan_locals(&mut self, layout: &Layout, gather: &mut Gather) {
-        self.wanted_numbers = [None; 4];
         let locals = self.locals(layout);
         self.wanted_locals = locals.map(|(locals, len)| gather.want(locals, len));
     }
@@ -205,6 +212,20 @@ impl LoopReads {
         unread.map_or(Ok(None), Err)
     }
 
+    /// Where the locals of the loop's frame point, if they do so in both passes.
+    #[must_use]
+    pub fn seen_locals(
+        &self,
+        layout: &Layout,
+        proven: Proven<'_>,
+        frame: RemoteAddr,
+    ) -> Option<Pointers> {
+        let (_, len) = self.locals(layout)?;
+        let both = proven.twice((frame.offset(layout.frame.localsplus), len))?;
+        let [one, two] = both.map(|locals| self.pointers(layout, locals));
+        (one == two).then_some(one)
+    }
+
     /// Takes the turn out of a batch that was planned with it, and that has proven these frames.
     /// `at` is the position of the loop's frame.
     ///
@@ -214,31 +235,34 @@ impl LoopReads {
         &mut self,
         memory: &dyn ProcessMemory,
         layout: &Layout,
-        gather: &Gather,
+        proven: Proven<'_>,
         (frames, at): (&[RawFrame], usize),
     ) -> Taken {
         let Some(frame) = frames.get(at) else {
             return Taken::Moved;
         };
-        let planned = self.frame == frame.addr;
         self.frame = frame.addr;
-        let Some(named) = self.read_pointers(layout, gather).filter(|_| planned) else {
+        let Some(both) = self.locals(layout).and_then(|range| proven.twice(range)) else {
             return Taken::Moved;
         };
-        let (is_innermost, moved) = (at == 0, self.numbers_moved(&named));
-        let taken = self.decode(layout, gather, &named);
-        if !moved && !is_innermost {
+        let [one, two] = both.map(|locals| self.pointers(layout, locals));
+        let named = match one.still(&two) {
+            // Where the loop's own code runs, its locals change while its place on the stack
+            // says nothing of that.
+            Some(named) if at == 0 || one == two => named,
+            _ => return Taken::Moved,
+        };
+        let moved = self.numbers_moved(&named);
+        let taken = self.decode(layout, proven.gather(), &named);
+        if !moved {
             return taken;
         }
         let mut again = std::mem::take(&mut self.apart);
         let looked = self.look_again(memory, layout, &mut again, frame);
-        let still = looked.and_then(|(now, stands)| Some((named.still(&now)?, stands)));
+        let still = looked.and_then(|(now, stands)| named.still(&now).filter(|_| stands));
         let taken = match still {
-            Some((still, true)) if moved => self.decode(layout, &again, &still),
-            // It is left and entered within no time, while its place on the stack says nothing of
-            // that; but the next turn has not yet polled.
-            None if is_innermost => Taken::Moved,
-            _ => taken,
+            Some(still) => self.decode(layout, &again, &still),
+            None => taken,
         };
         self.apart = again;
         taken
@@ -253,8 +277,7 @@ impl LoopReads {
         frame: &RawFrame,
     ) -> Option<(Pointers, bool)> {
         gather.clear();
-        self.plan_turn(layout, gather);
-        self.plan_rest(gather);
+        self.plan_apart(layout, gather);
         let head = gather.want(frame.addr, layout.frame.size as usize);
         gather.run(memory).ok()?;
         let head = gather.fields(head)?.0;
@@ -278,8 +301,7 @@ impl LoopReads {
         let mut reading = None;
         for _ in 0..ATTEMPTS {
             gather.clear();
-            self.plan_turn(layout, &mut gather);
-            self.plan_rest(&mut gather);
+            self.plan_apart(layout, &mut gather);
             gather.run(memory)?;
             let Some(named) = self.read_pointers(layout, &gather) else {
                 break;
@@ -295,13 +317,20 @@ impl LoopReads {
         Ok(reading)
     }
 
-    /// The locals; `None` when they could not be read.
+    /// The locals, as a batch has them; `None` when they could not be read.
     fn read_pointers(&self, layout: &Layout, gather: &Gather) -> Option<Pointers> {
-        let mut pointers = Pointers::default();
-        let fields = self
+        let locals = self
             .wanted_locals
             .and_then(|wanted| gather.fields(wanted))?;
-        let code = self.code.as_ref()?;
+        Some(self.pointers(layout, locals))
+    }
+
+    /// Where these locals point; nowhere before the frame was met.
+    fn pointers(&self, layout: &Layout, fields: Fields<'_>) -> Pointers {
+        let mut pointers = Pointers::default();
+        let Some(code) = self.code.as_ref() else {
+            return pointers;
+        };
         let local = |slot: Option<u64>| {
             let value = slot.map_or(RemoteAddr::NULL, |slot| fields.ptr(8 * slot));
             // A tagged small int keeps its tag: it is the value itself.
@@ -315,7 +344,7 @@ impl LoopReads {
             *number = local(slot);
         }
         pointers.handle = local(code.handle);
-        Some(pointers)
+        pointers
     }
 
     /// True if a number is where nothing was read, and its address alone does not tell it.
@@ -423,9 +452,9 @@ impl SmallInts {
     }
 }
 
-/// Where the locals point.
-#[derive(Clone, Copy, Debug, Default)]
-struct Pointers {
+/// Where those locals of `_run_once` point that tell the turn and the callback.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pointers {
     numbers: [RemoteAddr; 4],
     handle: RemoteAddr,
 }
@@ -442,6 +471,9 @@ impl Pointers {
             if *number != now {
                 *number = RemoteAddr::NULL;
             }
+        }
+        if still.handle != now.handle {
+            still.handle = RemoteAddr::NULL;
         }
         Some(still)
     }

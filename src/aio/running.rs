@@ -12,7 +12,7 @@ use super::loop_turn::{LoopReads, Taken, TurnReading};
 use crate::layout::{Layout, RunningLoop};
 use crate::python::frame::{FrameChain, Owner, RawFrame};
 use crate::python::object::Objects;
-use crate::python::stack::{Alongside, StackReader};
+use crate::python::stack::{Alongside, Proven, StackReader};
 use crate::python::thread::Thread;
 use crate::target::gather::Gather;
 use crate::target::image::PageImage;
@@ -43,12 +43,16 @@ impl Alongside for TurnAlongside<'_> {
         self.reads.expect(frames);
     }
 
+    fn within(&self, layout: &Layout) -> Option<(RemoteAddr, usize)> {
+        self.reads.locals(layout)
+    }
+
     fn between(&mut self, gather: &mut Gather) {
-        self.reads.plan_turn(self.layout, gather);
+        self.reads.plan_turn(gather);
         self.reads.plan_rest(gather);
     }
 
-    fn settles(&mut self, gather: &Gather, frames: &[RawFrame]) -> bool {
+    fn settles(&mut self, proven: Proven<'_>, frames: &[RawFrame]) -> bool {
         self.image.clear();
         let objects = Objects {
             view: &self.image,
@@ -69,7 +73,7 @@ impl Alongside for TurnAlongside<'_> {
         };
         match self
             .reads
-            .take(self.image.memory(), self.layout, gather, (frames, at))
+            .take(self.image.memory(), self.layout, proven, (frames, at))
         {
             Taken::Turn(turn) => {
                 self.turn = Some(turn);

@@ -229,7 +229,7 @@ impl Bench {
         self.feed(&Event::Sample(Sample {
             at_monotonic_ns: START + at,
             elapsed_ns: self.elapsed_ns,
-            loops: loops.to_vec(),
+            loops: loops.into(),
             quality,
         }));
     }

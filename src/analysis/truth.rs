@@ -353,7 +353,7 @@ proptest! {
             bench.feed(&Event::Sample(Sample {
                 at_monotonic_ns: at,
                 elapsed_ns,
-                loops: vec![sample],
+                loops: [sample].into(),
                 quality: SamplingQuality::default(),
             }));
             if kind % 7 == 0 {

@@ -142,6 +142,10 @@ pub struct Sampling {
 
 /// What came next.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once; a box would be an allocation for each sample"
+)]
 pub enum Next {
     /// An event.
     Event(Event),

@@ -52,9 +52,62 @@ impl RawFrame {
 
     /// Understands the first [`FrameLayout::size`](crate::layout::FrameLayout) bytes of a frame.
     #[must_use]
+    #[inline]
     pub fn decode(layout: &Layout, addr: RemoteAddr, bytes: &[u8]) -> Self {
         let (fields, frame) = (Fields(bytes), &layout.frame);
-        let owner = match frame.owner {
+        let owner = Self::owner_in(layout, addr, fields);
+        let may_be_outermost = match frame.outermost {
+            Outermost::Unmarked => !matches!(owner, Owner::Generator(_)),
+            Outermost::Entry(offset) => fields.u8(offset) == 1,
+            Outermost::Shim => owner == Owner::Shim,
+        };
+        Self {
+            addr,
+            code: Self::code_in(layout, fields),
+            instruction: Self::instruction_in(layout, fields),
+            previous: fields.ptr(frame.previous),
+            owner,
+            may_be_outermost,
+        }
+    }
+
+    /// True if these bytes are of the same frame in the same call. The innermost frame's position
+    /// moves with each instruction, the others' only when what they call returns.
+    #[must_use]
+    #[inline]
+    pub fn is_still(&self, layout: &Layout, bytes: &[u8], innermost: bool) -> bool {
+        let (fields, frame) = (Fields(bytes), &layout.frame);
+        fields.ptr(frame.previous) == self.previous
+            && Self::code_in(layout, fields) == self.code
+            && (innermost || Self::instruction_in(layout, fields) == self.instruction)
+            && Self::owner_in(layout, self.addr, fields) == self.owner
+    }
+
+    #[inline]
+    fn code_in(layout: &Layout, fields: Fields<'_>) -> RemoteAddr {
+        let code = fields.ptr(layout.frame.code);
+        if layout.frame.tagged {
+            untag(code)
+        } else {
+            code
+        }
+    }
+
+    #[inline]
+    fn instruction_in(layout: &Layout, fields: Fields<'_>) -> u64 {
+        let at = layout.frame.instruction;
+        match layout.frame.instruction_is {
+            Instruction::Index(unit) => match u64::try_from(fields.i32(at)) {
+                Ok(index) => index * unit,
+                Err(_) => NOT_STARTED,
+            },
+            Instruction::Pointer => fields.u64(at),
+        }
+    }
+
+    #[inline]
+    fn owner_in(layout: &Layout, addr: RemoteAddr, fields: Fields<'_>) -> Owner {
+        match layout.frame.owner {
             FrameOwner::Generator(offset) => match fields.ptr(offset) {
                 RemoteAddr::NULL => Owner::Thread,
                 generator => Owner::Generator(generator),
@@ -64,26 +117,6 @@ impl RawFrame {
                 0 | 2 => Owner::Thread,
                 _ => Owner::Shim,
             },
-        };
-        let may_be_outermost = match frame.outermost {
-            Outermost::Unmarked => !matches!(owner, Owner::Generator(_)),
-            Outermost::Entry(offset) => fields.u8(offset) == 1,
-            Outermost::Shim => owner == Owner::Shim,
-        };
-        let code = fields.ptr(frame.code);
-        Self {
-            addr,
-            code: if frame.tagged { untag(code) } else { code },
-            instruction: match frame.instruction_is {
-                Instruction::Index(unit) => match u64::try_from(fields.i32(frame.instruction)) {
-                    Ok(index) => index * unit,
-                    Err(_) => NOT_STARTED,
-                },
-                Instruction::Pointer => fields.u64(frame.instruction),
-            },
-            previous: fields.ptr(frame.previous),
-            owner,
-            may_be_outermost,
         }
     }
 

@@ -4,16 +4,23 @@
 //! read again in one vectored call, twice: if they are the same both times and link up from the
 //! thread's innermost frame to its outermost, the stack stood there at the moment in between.
 //! The first pass goes inwards and the second outwards: what is innermost moves most, so its two
-//! reads are next to each other.
+//! reads are next to each other. Between them the thread is asked for its innermost frame, and
+//! shims are read, once: they say nothing but where they lead, and stand as long as the frame that
+//! was called through them. Where one look follows the other at once, the pass of the last one
+//! serves as the first of the next.
 //! What has moved is followed frame by frame, and the whole is proven again.
 
 use asyncspy_model::RemoteAddr;
 
 use super::frame::{FrameChain, MAX_FRAMES, Owner, RawFrame};
-use super::stack_reads::{Ahead, Haunts, Plan, Ranges, entry};
+use super::haunts::Haunts;
+pub use super::stack_passes::Proven;
+pub(crate) use super::stack_passes::same_frame;
+use super::stack_passes::{Looks, MAX_PROVEN, Passes, common_outer};
+use super::stack_reads::{Ahead, EntryPlan, Expected, Plan, Ranges, entry};
 use crate::layout::Layout;
 use crate::target::gather::Gather;
-use crate::target::memory::{MemoryError, ProcessMemory};
+use crate::target::memory::{Fields, MemoryError, ProcessMemory};
 
 /// How many stacks are remembered.
 const MAX_RECENT: usize = 32;
@@ -21,27 +28,36 @@ const MAX_RECENT: usize = 32;
 /// Up to this attempt, every other one reads wherever frames were met lately.
 const SWEEPS: usize = 8;
 
+/// For how many looks ranges are kept, so that those that have grown too wide shrink again.
+const KEPT_FOR: u32 = 256;
+
 /// How many frames are met in all attempts together until a stack is given up.
 const MAX_MET: usize = 50_000;
-
-/// Deepest stack that is proven in one call: two reads of each frame fit the kernel's limit.
-const MAX_PROVEN: usize = 400;
 
 /// Reads one thread's stack again and again.
 #[derive(Debug)]
 pub struct StackReader {
     thread: RemoteAddr,
     /// Where the frames were last time, innermost first.
-    predicted: Vec<RemoteAddr>,
+    predicted: Vec<Expected>,
     /// The innermost of the frames on the data stack, where there is one.
     top: Option<RemoteAddr>,
     cframe: RemoteAddr,
     ranges: Ranges,
-    first: Plan,
-    second: Plan,
+    /// For how many more looks these ranges are taken for those of the predicted frames, which a
+    /// stack that is proven by them lies in.
+    kept_for: u32,
+    /// What else they hold.
+    kept_within: Option<Range>,
+    passes: Passes,
+    /// True if the last batch ends with a pass over the predicted stack.
+    has_pass: bool,
     glance: Plan,
+    glanced_entry: EntryPlan,
     /// How many frames the last glance was at.
     glanced: usize,
+    moves_within: bool,
+    has_moved: bool,
     chain: FrameChain,
     /// What the passes of the last batch agree on, if they do not agree on the whole stack.
     common: Vec<RawFrame>,
@@ -55,6 +71,9 @@ pub struct StackReader {
     ahead: Ahead,
 }
 
+/// A range of memory: address, and length in bytes.
+pub type Range = (RemoteAddr, usize);
+
 /// What is read in one call with a stack.
 pub trait Alongside {
     /// Takes notice of the frames that are expected there, innermost first.
@@ -62,6 +81,11 @@ pub trait Alongside {
 
     /// A frame that is on the stack as long as there is anything of interest on it.
     fn anchor(&self) -> Option<RemoteAddr> {
+        None
+    }
+
+    /// A range that both passes read along with the frames; `None` for none.
+    fn within(&self, _layout: &Layout) -> Option<Range> {
         None
     }
 
@@ -74,7 +98,7 @@ pub trait Alongside {
 
     /// Takes what was read with a stack that is proven; false if not all of it was where it was
     /// expected, so that stack and all are to be read again.
-    fn settles(&mut self, _gather: &Gather, _frames: &[RawFrame]) -> bool {
+    fn settles(&mut self, _proven: Proven<'_>, _frames: &[RawFrame]) -> bool {
         true
     }
 }
@@ -92,10 +116,15 @@ impl StackReader {
             top: None,
             cframe: RemoteAddr::NULL,
             ranges: Ranges::default(),
-            first: Plan::default(),
-            second: Plan::default(),
+            kept_for: 0,
+            kept_within: None,
+            passes: Passes::default(),
+            has_pass: false,
             glance: Plan::default(),
+            glanced_entry: EntryPlan::default(),
             glanced: 0,
+            moves_within: false,
+            has_moved: true,
             chain: FrameChain::default(),
             common: Vec::new(),
             unsettled: Vec::new(),
@@ -120,49 +149,99 @@ impl StackReader {
 
     /// Adds both passes over the predicted stack to a batch, and what shall be read with them.
     pub fn plan(&mut self, layout: &Layout, too: &mut dyn Alongside, gather: &mut Gather) {
+        self.kept_for = 0;
         let frames = self.predicted.iter().take(MAX_PROVEN).copied();
-        self.ranges.take_frames(layout, frames, self.top);
+        self.ranges
+            .take_frames(layout, frames, self.top, too.within(layout));
         self.add_passes(layout, too, gather);
     }
 
     /// The same for wherever frames were met lately: where a thread that moves fast may stand by
     /// the time that this is read.
     fn plan_haunts(&mut self, layout: &Layout, too: &mut dyn Alongside, gather: &mut Gather) {
-        self.ranges.take_haunts(layout, &mut self.haunts, self.top);
+        self.kept_for = 0;
+        self.ranges
+            .take_haunts(layout, &self.haunts, self.top, too.within(layout));
         self.add_passes(layout, too, gather);
     }
 
     fn add_passes(&mut self, layout: &Layout, too: &mut dyn Alongside, gather: &mut Gather) {
-        self.first.add_ranges(&self.ranges, true, gather);
+        self.passes
+            .first
+            .add_ranges(self.ranges.bounds(), true, gather);
         gather.then();
-        self.first
-            .add_entry(layout, self.thread, self.cframe, gather);
+        self.add_last_pass(layout, too, true, gather);
+    }
+
+    fn add_last_pass(
+        &mut self,
+        layout: &Layout,
+        too: &mut dyn Alongside,
+        with_shims: bool,
+        gather: &mut Gather,
+    ) {
+        let passes = &mut self.passes;
+        passes.entry.add(layout, self.thread, self.cframe, gather);
+        let shims = self.ranges.shims();
+        let shims = shims.get(..if with_shims { shims.len() } else { 0 });
+        passes
+            .shims
+            .add_ranges(shims.unwrap_or_default(), false, gather);
         too.between(gather);
         gather.then();
-        self.second
-            .add_entry(layout, self.thread, self.cframe, gather);
-        self.second.add_ranges(&self.ranges, false, gather);
+        passes
+            .second
+            .add_ranges(self.ranges.bounds(), false, gather);
         gather.then();
         too.after(gather);
     }
 
+    /// True if the last batch ends with a pass that may serve as the first of two, with
+    /// [`plan_again`](Self::plan_again).
+    #[must_use]
+    pub const fn has_pass(&self) -> bool {
+        self.has_pass
+    }
+
+    /// Adds one pass over the predicted stack to a batch, and what shall be read before it. The
+    /// batch before is kept until this one is [taken](Self::take_again). The last stack may be
+    /// proven to stand still without reading its shims.
+    pub fn plan_again(&mut self, layout: &Layout, too: &mut dyn Alongside, gather: &mut Gather) {
+        let with_shims = !self.chain.proven;
+        let within = too.within(layout);
+        if self.kept_for == 0 || self.kept_within != within {
+            let frames = self.predicted.iter().take(MAX_PROVEN).copied();
+            self.ranges.take_frames(layout, frames, self.top, within);
+            self.ranges.take_in_haunts(layout, &self.haunts);
+            (self.kept_for, self.kept_within) = (KEPT_FOR, within);
+        }
+        self.kept_for -= 1;
+        std::mem::swap(&mut self.passes.first, &mut self.passes.second);
+        self.add_last_pass(layout, too, with_shims, gather);
+    }
+
     /// Adds the innermost frames of the last stack to a batch, down to the one at `depth`.
     pub fn plan_glance(&mut self, layout: &Layout, depth: usize, gather: &mut Gather) {
+        self.has_pass = false;
         let frames = self.chain.frames.iter().take(depth + 1);
         self.glanced = frames.len();
-        self.ranges
-            .take_frames(layout, frames.map(|frame| frame.addr), None);
-        self.glance
-            .add_entry(layout, self.thread, self.cframe, gather);
-        self.glance.add_ranges(&self.ranges, false, gather);
+        let expected = frames.map(|frame| Expected {
+            is_shim: false,
+            ..frame.into()
+        });
+        self.kept_for = 0;
+        self.ranges.take_frames(layout, expected, None, None);
+        self.glanced_entry
+            .add(layout, self.thread, self.cframe, gather);
+        self.glance.add_ranges(self.ranges.bounds(), false, gather);
     }
 
     /// True if that batch shows the thread in the same calls as the last stack, as far as it goes.
-    pub fn stands_as_before(&self, layout: &Layout, gather: &Gather) -> bool {
-        let entry = self
-            .glance
-            .innermost(layout, gather)
-            .map(|(_, entry)| entry);
+    pub fn stands_as_before(&mut self, layout: &Layout, gather: &Gather) -> bool {
+        self.glance.arrive(gather);
+        let inside = |addr| self.glance.bytes(gather, addr, 8, &mut 0).map(Fields);
+        let entry = self.glanced_entry.innermost(layout, gather, inside);
+        let entry = entry.map(|(_, entry)| entry);
         let mut hint = 0;
         let mut is_as_before = |known: &RawFrame| {
             let frame = self.glance.frame(layout, gather, known.addr, &mut hint);
@@ -175,45 +254,105 @@ impl StackReader {
     /// Takes the stack out of a batch that holds both passes; true if it is proven and what was
     /// read along is settled. Otherwise [`follow`](Self::follow) finds what has moved.
     pub fn take(&mut self, layout: &Layout, too: &mut dyn Alongside, gather: &Gather) -> bool {
-        if !self.prove(layout, gather) {
-            return false;
+        self.passes.first.arrive(gather);
+        self.take_both(layout, too, (gather, gather), false)
+    }
+
+    /// The same for a batch with one pass, of which the batch `before` has the other. If it is not
+    /// proven, but might be by the next pass, [`moves_within`](Self::moves_within) is true.
+    pub fn take_again(
+        &mut self,
+        layout: &Layout,
+        too: &mut dyn Alongside,
+        before: &Gather,
+        gather: &Gather,
+    ) -> bool {
+        self.take_both(layout, too, (before, gather), true)
+    }
+
+    /// False if the last stack is the one of the last time that this was asked, but for where the
+    /// innermost frame stands.
+    #[must_use]
+    pub const fn has_moved(&mut self) -> bool {
+        std::mem::replace(&mut self.has_moved, false)
+    }
+
+    fn take_both(
+        &mut self,
+        layout: &Layout,
+        too: &mut dyn Alongside,
+        (before, gather): (&Gather, &Gather),
+        is_next: bool,
+    ) -> bool {
+        self.passes.second.arrive(gather);
+        self.passes.shims.arrive(gather);
+        self.has_pass = true;
+        let passes = std::mem::take(&mut self.passes);
+        let looks = passes.read(layout, before, gather);
+        let mut settled = self.prove(layout, looks, is_next);
+        if settled {
+            settled = too.settles(Proven::new(looks), &self.chain.frames);
+            self.moves_within = !settled;
+            match settled {
+                true => self.unsettled.clear(),
+                false => self.unsettled.clone_from(&self.chain.frames),
+            }
         }
-        let settled = too.settles(gather, &self.chain.frames);
-        if !settled {
-            self.unsettled.clone_from(&self.chain.frames);
-        }
+        self.passes = passes;
         settled
     }
 
-    /// True if a batch that holds both passes proves a stack.
-    fn prove(&mut self, layout: &Layout, gather: &Gather) -> bool {
-        // What was called may have returned meanwhile, and what has returned may have been called
-        // again: frames that were the same both times, and whose innermost was the thread's
-        // innermost one time, stood alone at that time.
+    /// True if the innermost frame lay where it was read, though the stack is not proven, or what
+    /// was read along is not settled: another pass may do it.
+    #[must_use]
+    pub const fn moves_within(&self) -> bool {
+        self.moves_within
+    }
+
+    /// True if two passes prove a stack.
+    ///
+    /// What was called may have returned meanwhile, and what has returned may have been called
+    /// again: frames that were the same both times, and whose innermost was the thread's innermost
+    /// in between, stood alone at that time.
+    fn prove(&mut self, layout: &Layout, looks: Looks<'_>, is_next: bool) -> bool {
+        self.moves_within = false;
+        if self.stands(looks, is_next) {
+            return true;
+        }
+        self.has_moved = true;
         let (one, two) = (&mut self.common, &mut self.chain.frames);
-        let before = self.first.chase(layout, gather, one);
-        let after = self.second.chase(layout, gather, two);
-        let cframe = if after.is_some() && agrees(two, &self.first, layout, gather) {
-            after
-        } else if before.is_some() && agrees(one, &self.second, layout, gather) {
-            std::mem::swap(one, two);
-            before
-        } else {
-            let both = before.is_some() && after.is_some();
-            let common = if both {
-                common_outer(one, two)
-            } else {
-                Vec::new()
-            };
-            self.common = common;
-            None
-        };
-        self.chain.proven = cframe.is_some();
-        if let Some(cframe) = cframe {
+        let cframe = looks.chase(looks.second, two);
+        let proven = cframe.filter(|_| looks.has(looks.first, two));
+        self.chain.proven = proven.is_some();
+        if let Some(cframe) = proven {
             self.cframe = cframe;
             self.expect_again(layout);
+            return true;
         }
-        self.chain.proven
+        self.moves_within = !two.is_empty();
+        // Another look follows, or else is asked for by whoever wants what both agree on.
+        let both = !is_next && cframe.is_some() && looks.chase(looks.first, one).is_some();
+        self.common = match both {
+            true => common_outer(one, two),
+            false => Vec::new(),
+        };
+        false
+    }
+
+    /// True if both passes show the stack that was proven last, which then is the stack again.
+    fn stands(&mut self, looks: Looks<'_>, is_next: bool) -> bool {
+        let (cframe, frames) = (self.cframe, &mut self.chain.frames);
+        let Some(innermost) = frames.first().filter(|_| self.chain.proven) else {
+            return false;
+        };
+        // The first pass is the one that has proven it, or else is looked at too.
+        let stands = looks.innermost(looks.second) == Some((cframe, innermost.addr))
+            && looks.has_called(looks.second, frames)
+            && (is_next || looks.has_called(looks.first, frames));
+        if stands && let Some(now) = looks.frame(looks.second, innermost.addr, &mut 0) {
+            frames[0] = now;
+        }
+        stands
     }
 
     /// Predicts the stack that was just proven, and what it had called when it was deeper.
@@ -223,10 +362,10 @@ impl StackReader {
         let is_known = frames.len() <= self.predicted.len()
             && known
                 .zip(frames.iter().rev())
-                .all(|(known, frame)| *known == frame.addr);
+                .all(|(known, frame)| *known == frame.into());
         if !is_known {
             self.predicted.clear();
-            self.predicted.extend(frames.iter().map(|frame| frame.addr));
+            self.predicted.extend(frames.iter().map(Expected::from));
         }
         self.top = top_of(layout, frames);
     }
@@ -305,12 +444,13 @@ impl StackReader {
             self.plan(layout, too, gather);
         }
         gather.run(memory)?;
-        if sweeps {
-            self.haunts.forget_unread(&self.second, gather);
-        }
         let walked = std::mem::take(&mut self.previous_chain);
-        let is_settled = self.predicted.len() <= MAX_PROVEN && self.take(layout, too, gather);
+        let fits = self.predicted.len() <= MAX_PROVEN;
+        let is_settled = self.take(layout, too, gather) && fits;
         self.previous_chain = walked;
+        if sweeps {
+            self.haunts.forget_unread(&self.passes.second);
+        }
         if is_settled {
             self.haunts.note(&self.chain.frames);
             self.haunts.note_entry(self.cframe);
@@ -330,16 +470,17 @@ impl StackReader {
         gather: &Gather,
     ) -> Vec<RawFrame> {
         let mut frames = Vec::new();
+        let looks = self.passes.read(layout, gather, gather);
         for addr in self.haunts.generators() {
-            let outwards = self.second.chase_from(layout, gather, addr, &mut frames);
+            let outwards = looks.chase_from(looks.second, addr, &mut frames);
             let executes = frames.first().is_some_and(RawFrame::is_executing_generator);
-            if executes && outwards && agrees(&frames, &self.first, layout, gather) {
+            if executes && outwards && looks.has(looks.first, &frames) {
                 return frames;
             }
         }
-        let anchored = anchor
-            .is_some_and(|anchor| self.second.chase_from(layout, gather, anchor, &mut frames));
-        if anchored && agrees(&frames, &self.first, layout, gather) {
+        let anchored =
+            anchor.is_some_and(|anchor| looks.chase_from(looks.second, anchor, &mut frames));
+        if anchored && looks.has(looks.first, &frames) {
             return frames;
         }
         Vec::new()
@@ -367,7 +508,8 @@ impl StackReader {
     ) -> Result<(), MemoryError> {
         let view = memory.as_view();
         // The last batch has seen the entry a moment ago, or else is too old to follow.
-        let seen = self.second.innermost(layout, gather);
+        let looks = self.passes.read(layout, gather, gather);
+        let seen = looks.innermost(looks.second);
         let is_recent = seen.is_some();
         let (cframe, mut at) = match seen {
             Some(seen) => seen,
@@ -381,7 +523,7 @@ impl StackReader {
         // What is torn may lead in circles: a frame met again at the next power of two ends it.
         let mut landmark = at;
         while !at.is_null() && at.0.is_multiple_of(8) && walked.len() < MAX_FRAMES {
-            let known = || self.second.frame(layout, gather, at, &mut hint);
+            let known = || looks.frame(looks.second, at, &mut hint);
             let frame = match is_recent.then(known).flatten() {
                 Some(frame) => frame,
                 None => match self.ahead.read(memory, layout, at, &self.recent)? {
@@ -399,59 +541,12 @@ impl StackReader {
             }
         }
         self.predicted.clear();
-        self.predicted.extend(walked.iter().map(|frame| frame.addr));
+        self.predicted.extend(walked.iter().map(Expected::from));
+        self.kept_for = 0;
         self.top = top_of(layout, &walked);
         self.previous_chain = walked;
         Ok(())
     }
-}
-
-impl Plan {
-    /// Collects the frames from the innermost outwards, as this pass has read them. Returns the
-    /// C frame, or null where there is none; `None` if not all of them were read.
-    fn chase(
-        &self,
-        layout: &Layout,
-        gather: &Gather,
-        frames: &mut Vec<RawFrame>,
-    ) -> Option<RemoteAddr> {
-        frames.clear();
-        let (cframe, innermost) = self.innermost(layout, gather)?;
-        let whole = self.chase_from(layout, gather, innermost, frames);
-        whole.then_some(cframe)
-    }
-
-    /// Collects the frames from this one outwards; true if all of them were read.
-    fn chase_from(
-        &self,
-        layout: &Layout,
-        gather: &Gather,
-        innermost: RemoteAddr,
-        frames: &mut Vec<RawFrame>,
-    ) -> bool {
-        frames.clear();
-        let mut at = innermost;
-        let mut hint = 0;
-        // What is torn may lead in circles.
-        while !at.is_null() && frames.len() <= 2 * MAX_PROVEN {
-            let Some(frame) = self.frame(layout, gather, at, &mut hint) else {
-                return false;
-            };
-            at = frame.previous;
-            frames.push(frame);
-        }
-        at.is_null() && ends_at_thread(frames)
-    }
-}
-
-/// True if another pass has read the same frames.
-fn agrees(frames: &[RawFrame], other: &Plan, layout: &Layout, gather: &Gather) -> bool {
-    let mut hint = 0;
-    let mut frames = frames.iter().enumerate();
-    frames.all(|(nth, frame)| {
-        let again = other.frame(layout, gather, frame.addr, &mut hint);
-        again.is_some_and(|again| same_frame(frame, &again, nth == 0))
-    })
 }
 
 /// The innermost frame on the data stack, in versions that have one.
@@ -461,37 +556,6 @@ fn top_of(layout: &Layout, frames: &[RawFrame]) -> Option<RemoteAddr> {
     }
     let top = frames.iter().find(|frame| frame.owner == Owner::Thread)?;
     Some(top.addr)
-}
-
-/// True if it is the same frame in the same call. The innermost frame's position moves with each
-/// instruction, the others' only when what they call returns.
-pub(crate) fn same_frame(one: &RawFrame, two: &RawFrame, innermost: bool) -> bool {
-    one.code == two.code
-        && one.previous == two.previous
-        && one.owner == two.owner
-        && (innermost || one.instruction == two.instruction)
-}
-
-/// A coroutine that has just been suspended has no calling frame, nor has one that is about to be
-/// entered: a chain that ends there was torn off its thread.
-fn ends_at_thread(frames: &[RawFrame]) -> bool {
-    frames
-        .last()
-        .is_none_or(|last| last.previous.is_null() && last.may_be_outermost)
-}
-
-/// The outer frames that two reads agree on.
-fn common_outer(one: &[RawFrame], two: &[RawFrame]) -> Vec<RawFrame> {
-    if !ends_at_thread(one) || !ends_at_thread(two) {
-        return Vec::new();
-    }
-    let pairs = one.iter().rev().zip(two.iter().rev());
-    let mut frames: Vec<RawFrame> = pairs
-        .take_while(|(a, b)| a.addr == b.addr && a.code == b.code && a.owner == b.owner)
-        .map(|(a, _)| *a)
-        .collect();
-    frames.reverse();
-    frames
 }
 
 fn longest(one: Vec<RawFrame>, two: Vec<RawFrame>) -> Vec<RawFrame> {

@@ -1,15 +1,18 @@
 //! The reads that a stack is made of: passes over frames in a batch, and frames one by one.
 
+use std::cmp::Reverse;
+
 use asyncspy_model::RemoteAddr;
 
 use super::frame::{Owner, RawFrame};
+use super::haunts::{Haunt, HauntKind, Haunts};
 use crate::layout::{FrameEntry, Layout};
-use crate::target::gather::{Gather, Wanted};
+use crate::target::gather::{GAP, Gather, Wanted};
 use crate::target::memory::{Fields, MemoryError, MemoryView, MemoryViewExt, ProcessMemory};
 use crate::target::page_reads::PAGE;
 
 /// Frames this close to each other are read as one range: what lies between costs no more than a range.
-const NEAR: u64 = 2048;
+const NEAR: u64 = GAP;
 
 /// How much of the data stack is read beyond the innermost frame.
 const CALLED: u64 = 1024;
@@ -17,72 +20,138 @@ const CALLED: u64 = 1024;
 /// How much of the data stack is read below a frame whose callers are not known.
 const CALLERS: u64 = 2048;
 
-/// How many haunts are known, besides those of the last stack.
-const MOST_HAUNTS: usize = 96;
+/// How many ranges are read for haunts, besides those of the frames.
+const MORE_RANGES: usize = 2;
 
 /// How many callers of a frame are read along with it.
 const MOST_AHEAD: usize = 64;
 
-/// The parts of one pass in a batch.
+/// What tells the innermost frame of a thread, in a batch.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
+pub(super) struct EntryPlan {
     thread: RemoteAddr,
     entry: Option<Wanted>,
     /// The C frame that is expected, and what it says.
     cframe: RemoteAddr,
     cframe_entry: Option<Wanted>,
-    ranges: Vec<Wanted>,
-    /// Where the ranges begin and end.
-    bounds: Vec<(u64, u64)>,
+}
+
+/// The ranges of one pass in a batch.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    wanted: Vec<Wanted>,
+    ranges: Vec<Range>,
+}
+
+/// A range of a pass.
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    /// Where it begins and ends.
+    bounds: (u64, u64),
+    /// Where the batch has it; `None` until it was read, or if it could not be.
+    place: Option<usize>,
 }
 
 /// Ranges of memory that hold frames, those of the innermost frames first.
 #[derive(Debug, Default)]
 pub(super) struct Ranges {
     bounds: Vec<(u64, u64)>,
+    /// Where there are nothing but shims.
+    shims: Vec<(u64, u64)>,
     /// How far from the outermost frame each range goes.
     heights: Vec<usize>,
+    sorted: Vec<(RemoteAddr, Haunt)>,
+}
+
+/// A frame that is expected somewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Expected {
+    /// Where.
+    pub addr: RemoteAddr,
+    /// True if it was a shim when it was met last.
+    pub is_shim: bool,
+}
+
+impl From<&RawFrame> for Expected {
+    fn from(frame: &RawFrame) -> Self {
+        Self {
+            addr: frame.addr,
+            is_shim: frame.owner == Owner::Shim,
+        }
+    }
 }
 
 impl Ranges {
-    /// Takes frames, given from the innermost on. The range that holds `top`, the innermost frame
-    /// of the data stack, goes on a little: whatever that frame calls lies there.
+    /// Takes frames, given from the innermost on, and another range to be read with them. The
+    /// range that holds `top`, the innermost frame of the data stack, goes on a little: whatever
+    /// that frame calls lies there.
     pub fn take_frames(
         &mut self,
         layout: &Layout,
-        frames: impl Iterator<Item = RemoteAddr>,
+        frames: impl Iterator<Item = Expected>,
         top: Option<RemoteAddr>,
+        within: Option<(RemoteAddr, usize)>,
     ) {
         self.bounds.clear();
+        self.shims.clear();
         for frame in frames {
-            let (start, end) = (frame.0, frame.0.saturating_add(layout.frame.size));
-            // Frames of the data stack lie one below the other, those of coroutines anywhere.
-            let recent = self.bounds.len().saturating_sub(4);
-            let near = self.bounds[recent..].iter_mut().find(|(low, high)| {
-                start.saturating_add(NEAR) >= *low && end <= high.saturating_add(NEAR)
-            });
-            match near {
-                Some(range) => *range = (range.0.min(start), range.1.max(end)),
-                None => self.bounds.push((start, end)),
+            let addr = frame.addr.0;
+            let range = (addr, addr.saturating_add(layout.frame.size));
+            let ranges = match frame.is_shim {
+                true => &mut self.shims,
+                false => &mut self.bounds,
+            };
+            add_range(ranges, range);
+        }
+        self.add(within);
+        self.join_neighbours();
+        self.take_in_shims();
+        self.extend(top);
+    }
+
+    /// Reads shims with the frames that they lie next to.
+    fn take_in_shims(&mut self) {
+        let (bounds, shims) = (&mut self.bounds, &mut self.shims);
+        shims.retain(|shim| {
+            let near = bounds.iter_mut().find(|range| is_near(shim, range));
+            let is_apart = near.is_none();
+            if let Some(range) = near {
+                *range = joined(*range, *shim);
+            }
+            is_apart
+        });
+    }
+
+    fn add(&mut self, within: Option<(RemoteAddr, usize)>) {
+        if let Some((start, len)) = within {
+            let range = (start.0, start.0.saturating_add(len as u64));
+            match self.bounds.iter_mut().find(|known| is_near(known, &range)) {
+                Some(known) => *known = joined(*known, range),
+                None => self.bounds.push(range),
             }
         }
-        self.join_neighbours();
-        self.extend(top);
+    }
+
+    /// The ranges that hold nothing but shims, apart from the others.
+    pub fn shims(&self) -> &[(u64, u64)] {
+        &self.shims
+    }
+
+    /// The other ranges.
+    pub fn bounds(&self) -> &[(u64, u64)] {
+        &self.bounds
     }
 
     /// Makes one of ranges that were apart until what lies between them was added.
     fn join_neighbours(&mut self) {
         let mut first = 0;
         while first < self.bounds.len() {
-            let (low, high) = self.bounds[first];
+            let range = self.bounds[first];
             let mut rest = self.bounds[first + 1..].iter();
-            let near = |(start, end): &(u64, u64)| {
-                *start <= high.saturating_add(NEAR) && low <= end.saturating_add(NEAR)
-            };
-            match rest.position(near) {
+            match rest.position(|other| is_near(other, &range)) {
                 Some(nth) => {
-                    let (start, end) = self.bounds.remove(first + 1 + nth);
-                    self.bounds[first] = (low.min(start), high.max(end));
+                    let other = self.bounds.remove(first + 1 + nth);
+                    self.bounds[first] = joined(range, other);
                 }
                 None => first += 1,
             }
@@ -98,12 +167,25 @@ impl Ranges {
     }
 
     /// Takes the haunts of frames, all of them.
-    pub fn take_haunts(&mut self, layout: &Layout, haunts: &mut Haunts, top: Option<RemoteAddr>) {
+    pub fn take_haunts(
+        &mut self,
+        layout: &Layout,
+        haunts: &Haunts,
+        top: Option<RemoteAddr>,
+        within: Option<(RemoteAddr, usize)>,
+    ) {
         self.bounds.clear();
+        self.shims.clear();
         self.heights.clear();
-        haunts.known.sort_unstable_by_key(|haunt| haunt.addr);
-        for haunt in &haunts.known {
-            let (start, end) = (haunt.addr.0, haunt.addr.0.saturating_add(layout.frame.size));
+        self.sorted.clear();
+        self.sorted.extend(haunts.iter());
+        self.sorted.sort_unstable_by_key(|(addr, _)| *addr);
+        for (addr, haunt) in &self.sorted {
+            let (start, end) = (addr.0, addr.0.saturating_add(layout.frame.size));
+            if haunt.kind == HauntKind::Shim {
+                add_range(&mut self.shims, (start, end));
+                continue;
+            }
             match (self.bounds.last_mut(), self.heights.last_mut()) {
                 (Some((_, high)), Some(height)) if start <= high.saturating_add(NEAR) => {
                     *high = end.max(*high);
@@ -115,11 +197,30 @@ impl Ranges {
                 }
             }
         }
+        self.take_in_shims();
         self.extend(top);
         let mut order: Vec<_> = self.heights.drain(..).zip(self.bounds.drain(..)).collect();
-        order.sort_unstable_by_key(|(height, _)| std::cmp::Reverse(*height));
+        order.sort_unstable_by_key(|(height, _)| Reverse(*height));
         self.bounds
             .extend(order.into_iter().map(|(_, bounds)| bounds));
+        self.add(within);
+    }
+
+    /// Takes in haunts that lie close to these ranges, so that all of a stack that moves is read;
+    /// as far as hardly more is to be read with them.
+    pub fn take_in_haunts(&mut self, layout: &Layout, haunts: &Haunts) {
+        let most = self.bounds.len() + MORE_RANGES;
+        let haunts = haunts.iter();
+        for (addr, _) in haunts.filter(|(_, haunt)| haunt.kind != HauntKind::Shim) {
+            let range = (addr.0, addr.0.saturating_add(layout.frame.size));
+            let has_room = self.bounds.len() < most;
+            match self.bounds.iter_mut().find(|known| is_near(known, &range)) {
+                Some(known) => *known = joined(*known, range),
+                None if has_room => self.bounds.push(range),
+                None => {}
+            }
+        }
+        self.join_neighbours();
     }
 
     fn extend(&mut self, top: Option<RemoteAddr>) {
@@ -132,80 +233,27 @@ impl Ranges {
     }
 }
 
-/// Where frames of a thread were met lately. Memory is used again, so frames come back to where
-/// others were.
-#[derive(Debug, Default)]
-pub(super) struct Haunts {
-    known: Vec<Haunt>,
-    now: u64,
+/// Adds a range to those that were added lately, or as one of its own. Frames of the data stack lie
+/// one below the other, those of coroutines anywhere.
+fn add_range(ranges: &mut Vec<(u64, u64)>, range: (u64, u64)) {
+    let recent = ranges.len().saturating_sub(4);
+    let near = ranges[recent..]
+        .iter_mut()
+        .find(|known| is_near(known, &range));
+    match near {
+        Some(known) => *known = joined(*known, range),
+        None => ranges.push(range),
+    }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Haunt {
-    addr: RemoteAddr,
-    /// How far from the outermost frame.
-    height: usize,
-    /// True if it was a coroutine's or generator's.
-    is_generator: bool,
-    seen: u64,
+/// True if two ranges are read as one.
+const fn is_near(one: &(u64, u64), two: &(u64, u64)) -> bool {
+    one.0 <= two.1.saturating_add(NEAR) && two.0 <= one.1.saturating_add(NEAR)
 }
 
-impl Haunts {
-    /// True if none are known.
-    pub const fn is_empty(&self) -> bool {
-        self.known.is_empty()
-    }
-
-    /// Takes notice of a stack, innermost frame first.
-    pub fn note(&mut self, frames: &[RawFrame]) {
-        self.now += 1;
-        for (nth, frame) in frames.iter().enumerate() {
-            let is_generator = matches!(frame.owner, Owner::Generator(_));
-            self.note_one(frame.addr, frames.len() - nth, is_generator);
-        }
-        if self.known.len() > MOST_HAUNTS + frames.len().min(MOST_HAUNTS) {
-            self.known
-                .sort_unstable_by_key(|haunt| std::cmp::Reverse(haunt.seen));
-            self.known.truncate(MOST_HAUNTS);
-        }
-    }
-
-    /// Takes notice of what leads to the innermost frame.
-    pub fn note_entry(&mut self, cframe: RemoteAddr) {
-        if !cframe.is_null() {
-            self.note_one(cframe, usize::MAX, false);
-        }
-    }
-
-    /// Forgets those of a pass that could not be read: their memory is gone.
-    pub fn forget_unread(&mut self, pass: &Plan, gather: &Gather) {
-        let ranges = pass.ranges.iter().zip(&pass.bounds);
-        for (_, (low, high)) in ranges.filter(|(wanted, _)| gather.fields(**wanted).is_none()) {
-            self.known
-                .retain(|haunt| !(*low..*high).contains(&haunt.addr.0));
-        }
-    }
-
-    /// Where generators were, those that were innermost first.
-    pub fn generators(&mut self) -> impl Iterator<Item = RemoteAddr> {
-        self.known
-            .sort_unstable_by_key(|haunt| std::cmp::Reverse(haunt.height));
-        let generators = self.known.iter().filter(|haunt| haunt.is_generator);
-        generators.map(|haunt| haunt.addr)
-    }
-
-    fn note_one(&mut self, addr: RemoteAddr, height: usize, is_generator: bool) {
-        let now = Haunt {
-            addr,
-            height,
-            is_generator,
-            seen: self.now,
-        };
-        match self.known.iter_mut().find(|haunt| haunt.addr == addr) {
-            Some(known) => *known = now,
-            None => self.known.push(now),
-        }
-    }
+/// The range that holds both.
+fn joined(one: (u64, u64), two: (u64, u64)) -> (u64, u64) {
+    (one.0.min(two.0), one.1.max(two.1))
 }
 
 /// Frames read along with one that was needed: those that called it when it was met last, or what
@@ -246,20 +294,25 @@ impl Ahead {
         self.frames.push(addr);
         self.frames.extend(callers.map(|frame| frame.addr));
         self.gather.clear();
-        let frames = self.frames.iter().copied();
-        self.ranges.take_frames(layout, frames, None);
+        let frames = self.frames.iter().map(|addr| Expected {
+            addr: *addr,
+            is_shim: false,
+        });
+        self.ranges.take_frames(layout, frames, None, None);
         if self.frames.len() == 1 && layout.has_data_stack() {
             self.ranges.add_callers();
         }
-        self.plan.add_ranges(&self.ranges, false, &mut self.gather);
+        self.plan
+            .add_ranges(self.ranges.bounds(), false, &mut self.gather);
         self.gather.run(memory)?;
+        self.plan.arrive(&self.gather);
         Ok(self.plan.frame(layout, &self.gather, addr, &mut 0))
     }
 }
 
-impl Plan {
-    /// Adds what tells the innermost frame of a thread.
-    pub fn add_entry(
+impl EntryPlan {
+    /// Adds what tells the innermost frame of a thread to the present group of a batch.
+    pub fn add(
         &mut self,
         layout: &Layout,
         thread: RemoteAddr,
@@ -269,7 +322,7 @@ impl Plan {
         self.thread = thread;
         (self.cframe, self.cframe_entry) = (cframe, None);
         self.entry = Some(match layout.thread.frame {
-            FrameEntry::Direct(offset) => gather.want(thread.offset(offset), 8),
+            FrameEntry::Direct(offset) => gather.want_within_group(thread.offset(offset), 8),
             FrameEntry::CFrame {
                 offset, current, ..
             } => {
@@ -281,20 +334,64 @@ impl Plan {
         });
     }
 
+    /// The C frame, where there is one, and the innermost frame; `None` when that is where
+    /// nothing was read. One that was not expected is asked of `read`.
+    pub fn innermost<'a>(
+        &self,
+        layout: &Layout,
+        gather: &'a Gather,
+        read: impl FnOnce(RemoteAddr) -> Option<Fields<'a>>,
+    ) -> Option<(RemoteAddr, RemoteAddr)> {
+        let entry = gather.fields(self.entry?)?.ptr(0);
+        let FrameEntry::CFrame { current, root, .. } = layout.thread.frame else {
+            return Some((RemoteAddr::NULL, entry));
+        };
+        if entry.is_null() {
+            return Some((entry, entry));
+        }
+        let inside = match self.cframe_entry {
+            Some(wanted) if entry == self.cframe => gather.fields(wanted)?,
+            _ => read(entry.offset(current))?,
+        };
+        let innermost = inside.ptr(0);
+        let is_root = entry == self.thread.offset(root);
+        (is_root || !innermost.is_null()).then_some((entry, innermost))
+    }
+}
+
+impl Plan {
     /// Adds ranges; `inwards` reads those of the outermost frames first.
-    pub fn add_ranges(&mut self, ranges: &Ranges, inwards: bool, gather: &mut Gather) {
-        self.bounds.clone_from(&ranges.bounds);
+    pub fn add_ranges(&mut self, bounds: &[(u64, u64)], inwards: bool, gather: &mut Gather) {
+        let unread = |bounds: &(u64, u64)| Range {
+            bounds: *bounds,
+            place: None,
+        };
         self.ranges.clear();
+        self.ranges.extend(bounds.iter().map(unread));
+        self.wanted.clear();
         let mut want = |(start, end): &(u64, u64)| {
             let wanted = gather.want_within_group(RemoteAddr(*start), (end - start) as usize);
-            self.ranges.push(wanted);
+            self.wanted.push(wanted);
         };
         if inwards {
-            self.bounds.iter().rev().for_each(&mut want);
-            self.ranges.reverse();
+            bounds.iter().rev().for_each(&mut want);
+            self.wanted.reverse();
         } else {
-            self.bounds.iter().for_each(&mut want);
+            bounds.iter().for_each(&mut want);
         }
+    }
+
+    /// Takes notice of what the batch has read.
+    pub fn arrive(&mut self, gather: &Gather) {
+        for (range, wanted) in self.ranges.iter_mut().zip(&self.wanted) {
+            range.place = gather.place(*wanted);
+        }
+    }
+
+    /// The ranges that could not be read: beginning, end.
+    pub fn unread(&self) -> impl Iterator<Item = (u64, u64)> {
+        let unread = self.ranges.iter().filter(|range| range.place.is_none());
+        unread.map(|range| range.bounds)
     }
 
     /// A frame, if it lies in one of the ranges and could be read. `hint` is the range where the
@@ -311,41 +408,23 @@ impl Plan {
         Some(RawFrame::decode(layout, addr, bytes))
     }
 
-    fn bytes<'g>(
+    /// Any bytes, as [`frame`](Self::frame) finds them.
+    #[inline]
+    pub fn bytes<'g>(
         &self,
         gather: &'g Gather,
         addr: RemoteAddr,
         size: u64,
         hint: &mut usize,
     ) -> Option<&'g [u8]> {
-        let count = self.bounds.len();
-        let mut near = (0..count).map(|nth| (*hint + nth) % count);
-        let at = near.find(|at| {
-            let (low, high) = self.bounds[*at];
-            addr.0 >= low && addr.0.saturating_add(size) <= high
-        })?;
-        *hint = at;
-        let offset = (addr.0 - self.bounds[at].0) as usize;
-        gather.part(*self.ranges.get(at)?, offset, size as usize)
-    }
-
-    /// The C frame, where there is one, and the innermost frame, as this pass saw them; `None`
-    /// when they are where nothing was read.
-    pub fn innermost(&self, layout: &Layout, gather: &Gather) -> Option<(RemoteAddr, RemoteAddr)> {
-        let entry = gather.fields(self.entry?)?.ptr(0);
-        let FrameEntry::CFrame { current, root, .. } = layout.thread.frame else {
-            return Some((RemoteAddr::NULL, entry));
-        };
-        if entry.is_null() {
-            return Some((entry, entry));
+        let end = addr.0.saturating_add(size);
+        let holds = |range: &Range| addr.0 >= range.bounds.0 && end <= range.bounds.1;
+        if !self.ranges.get(*hint).is_some_and(holds) {
+            *hint = self.ranges.iter().position(holds)?;
         }
-        let inside = match self.cframe_entry {
-            Some(wanted) if entry == self.cframe => gather.fields(wanted)?,
-            _ => Fields(self.bytes(gather, entry.offset(current), 8, &mut 0)?),
-        };
-        let innermost = inside.ptr(0);
-        let is_root = entry == self.thread.offset(root);
-        (is_root || !innermost.is_null()).then_some((entry, innermost))
+        let range = self.ranges.get(*hint)?;
+        let start = range.place? + (addr.0 - range.bounds.0) as usize;
+        gather.bytes().get(start..start.checked_add(size as usize)?)
     }
 }
 

@@ -7,21 +7,71 @@ use super::discovery::RunningLoopFound;
 use super::opaque::OpaqueReading;
 use super::task_reads::TaskReads;
 use crate::aio::Caches;
-use crate::aio::loop_turn::{LoopReads, Taken, TurnReading};
-use crate::layout::uvloop;
+use crate::aio::loop_turn::{LoopReads, Pointers, Taken, TurnReading};
+use crate::layout::{Layout, uvloop};
 use crate::python::Python;
 use crate::python::frame::RawFrame;
 use crate::python::object::Objects;
-use crate::python::stack::Alongside;
+use crate::python::stack::{Alongside, Proven};
 use crate::target::gather::{Gather, Wanted};
 use crate::target::memory::Fields;
 
-/// Ranges that are read along with the stack.
+/// Ranges that are read along with the stack, besides frames.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Extra {
     context_version: Option<Wanted>,
     uv_time: Option<Wanted>,
     uv_count: Option<Wanted>,
+}
+
+/// A turn that was told while a callback ran, and what stays the same until that one has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct SeenTurn {
+    context_version: u64,
+    locals: Pointers,
+    reading: TurnReading,
+}
+
+/// Whether the thread's count of contexts tells callbacks apart, as it does where each runs in a
+/// context of its own. CPython does not publish where the count is, so this is found out.
+#[derive(Debug, Default)]
+pub struct Contexts {
+    last: Option<(u64, TurnReading)>,
+    /// How often it was another with another callback.
+    told: u32,
+    /// How often it was not.
+    untold: u32,
+}
+
+impl Contexts {
+    /// So many callbacks must have been told apart.
+    const ENOUGH: u32 = 8;
+
+    /// What it may miss, as of an exception handler that runs when the callback has ended: one of
+    /// so many.
+    const SHARE: u32 = 64;
+
+    fn note(&mut self, version: u64, reading: &TurnReading) {
+        if let Some((before, last)) = self.last.replace((version, *reading))
+            && last != *reading
+        {
+            let count = match before == version {
+                true => &mut self.untold,
+                false => &mut self.told,
+            };
+            *count = count.saturating_add(1);
+        }
+    }
+
+    const fn are_told(&self) -> bool {
+        self.told >= Self::ENOUGH && self.untold <= self.told / Self::SHARE
+    }
+}
+
+/// True if there is more on the stack than the loop's own frame, at this position, and that of the
+/// `Handle` that it runs.
+const fn runs_callback(at: usize) -> bool {
+    at >= 2
 }
 
 /// What a loop sampler reads along with the stack of its loop's thread.
@@ -30,8 +80,8 @@ pub struct LoopAlongside<'a> {
     pub python: &'a Python,
     /// The loop, and its thread.
     pub found: &'a RunningLoopFound,
-    /// The running task.
-    pub task: &'a TaskReads,
+    /// The running task; `None` while it is known.
+    pub task: Option<&'a TaskReads>,
     /// The loop's own frame.
     pub reads: &'a mut LoopReads,
     /// Where the batch has it.
@@ -41,6 +91,10 @@ pub struct LoopAlongside<'a> {
     /// What the loop's own frame has said: its position in the stack, and the turn if it can be
     /// told; `None` for a loop without a frame, or without that frame.
     pub turn: Option<(usize, Option<TurnReading>)>,
+    /// The turn at the last look, if that was just now.
+    pub seen: Option<SeenTurn>,
+    /// Whether callbacks are told apart by their contexts.
+    pub contexts: &'a mut Contexts,
     /// How often a stock loop is looked at again because it was met at a moment that tells
     /// nothing, as between two turns.
     pub patience: usize,
@@ -55,17 +109,27 @@ impl Alongside for LoopAlongside<'_> {
         self.reads.frame()
     }
 
+    fn within(&self, layout: &Layout) -> Option<(RemoteAddr, usize)> {
+        self.reads.locals(layout)
+    }
+
     fn between(&mut self, gather: &mut Gather) {
-        self.task.plan(self.python, self.found, gather);
+        if let Some(task) = self.task {
+            task.plan(self.python, self.found, gather);
+        }
         *self.wanted = Extra::plan_turn(self.python, self.found, gather);
-        self.reads.plan_turn(&self.python.layout, gather);
+        if self.seen.is_none() {
+            self.reads.plan_turn(gather);
+        }
     }
 
     fn after(&mut self, gather: &mut Gather) {
-        self.reads.plan_rest(gather);
+        if self.seen.is_none() {
+            self.reads.plan_rest(gather);
+        }
     }
 
-    fn settles(&mut self, gather: &Gather, frames: &[RawFrame]) -> bool {
+    fn settles(&mut self, proven: Proven<'_>, frames: &[RawFrame]) -> bool {
         self.turn = None;
         if self.found.facts.kind != LoopKind::Asyncio {
             return true;
@@ -75,8 +139,29 @@ impl Alongside for LoopAlongside<'_> {
         let Some(at) = self.loop_frame(frames) else {
             return self.gives_up();
         };
-        match self.reads.take(memory, layout, gather, (frames, at)) {
-            Taken::Turn(reading) => self.turn = Some((at, Some(reading))),
+        let version = self.wanted.opaque(proven.gather()).context_version;
+        let locals = self.reads.seen_locals(layout, proven, frames[at].addr);
+        if let Some(seen) = self.seen {
+            if runs_callback(at) && seen.context_version == version && locals == Some(seen.locals) {
+                self.turn = Some((at, Some(seen.reading)));
+                return true;
+            }
+            // The next look reads the turn.
+            self.seen = None;
+            return false;
+        }
+        match self.reads.take(memory, layout, proven, (frames, at)) {
+            Taken::Turn(reading) => {
+                self.turn = Some((at, Some(reading)));
+                if let Some(locals) = locals.filter(|_| runs_callback(at)) {
+                    self.contexts.note(version, &reading);
+                    self.seen = self.contexts.are_told().then_some(SeenTurn {
+                        context_version: version,
+                        locals,
+                        reading,
+                    });
+                }
+            }
             Taken::Untold if self.gives_up() => self.turn = Some((at, None)),
             Taken::Untold | Taken::Moved => return false,
         }
@@ -109,14 +194,17 @@ impl LoopAlongside<'_> {
 }
 
 impl Extra {
-    /// Adds to a batch which turn of a loop without a frame it is.
+    /// Adds to a batch what tells callbacks apart, and turns of a loop without a frame.
     pub fn plan_turn(python: &Python, found: &RunningLoopFound, gather: &mut Gather) -> Self {
-        let layout = &python.layout;
-        let mut extra = Self::default();
+        let version = found
+            .thread
+            .addr
+            .offset(python.layout.thread.context_version);
+        let mut extra = Self {
+            context_version: Some(gather.want_within_group(version, 8)),
+            ..Self::default()
+        };
         if found.facts.kind != LoopKind::Asyncio {
-            let version = layout.thread.context_version;
-            extra.context_version =
-                Some(gather.want_within_group(found.thread.addr.offset(version), 8));
             let queues = &found.facts.queues;
             if !queues.uv_loop.is_null() {
                 extra.uv_time = Some(gather.want(queues.uv_loop.offset(uvloop::TIME), 8));
@@ -126,7 +214,7 @@ impl Extra {
         extra
     }
 
-    /// What the batch has read of a loop without a frame.
+    /// What the batch has read.
     #[must_use]
     pub fn opaque(&self, gather: &Gather) -> OpaqueReading {
         let value = |wanted: Option<Wanted>| {

@@ -1,25 +1,20 @@
 //! One loop in one tick.
 
-use std::sync::Arc;
-
 use asyncspy_model::sample::LoopDefinition;
-use asyncspy_model::{
-    Event, LoopActivity, LoopId, LoopKind, LoopSample, RemoteAddr, StackId, TaskIndex, Turn,
-};
+use asyncspy_model::{LoopActivity, LoopId, LoopKind, LoopSample, RemoteAddr, TaskIndex, Turn};
 
-use super::alongside::{Extra, LoopAlongside};
+use super::alongside::{Contexts, Extra, LoopAlongside, SeenTurn};
 use super::discovery::RunningLoopFound;
+use super::last_stack::LastStack;
 use super::opaque::OpaqueLoop;
 use super::os_state::OsThread;
-use super::tables::StackTable;
-use super::task_names::{Running, TaskTable};
-use super::task_reads::{Range, SeenStep, TaskReads};
-use crate::aio::Caches;
+use super::running_step::RunningStep;
+use super::shared::{Shared, objects};
+use super::task_reads::{Range, SeenStep};
 use crate::aio::event_loop::{LoopLoad, seconds_to_ns};
 use crate::aio::loop_turn::{LoopReads, TurnReading};
 use crate::python::Python;
-use crate::python::frame::{Owner, RawFrame};
-use crate::python::object::Objects;
+use crate::python::frame::Owner;
 use crate::python::stack::StackReader;
 use crate::target::gather::Gather;
 use crate::target::memory::MemoryError;
@@ -38,6 +33,10 @@ const PATIENCE: usize = 3;
 /// What one such attempt may take, in nanoseconds.
 const ATTEMPT_NS: u64 = 15_000;
 
+/// What a look has read counts as the first pass of the next one for so long: about as long as it
+/// takes to read both at once.
+const AGAIN_WITHIN_NS: u64 = 10_000;
+
 /// The queues of a loop change slowly compared with ticks: how often they are looked at.
 const LOAD_EVERY_NS: u64 = 50_000_000;
 
@@ -52,24 +51,6 @@ const STATE_EVERY_NS: u64 = 1_000_000;
 
 /// While the loop idles, at each of so many: only a stop of more than a moment is worth a word.
 const STATE_EVERY_IDLE: u32 = 16;
-
-/// What a loop sampler shares with the others of its session.
-pub struct Shared<'a> {
-    /// The target.
-    pub python: &'a Python,
-    /// Types and code.
-    pub caches: &'a mut Caches,
-    /// Stacks by number.
-    pub stacks: &'a mut StackTable,
-    /// Tasks by number.
-    pub tasks: &'a mut TaskTable,
-    /// Receives definitions.
-    pub events: &'a mut Vec<Event>,
-    /// When the tick happens, on our CLOCK_MONOTONIC.
-    pub now_ns: u64,
-    /// How often a stack that moves is tried.
-    pub attempts: usize,
-}
 
 /// How often a stack that moves is tried at ticks of this length: for a twentieth of it, as far as
 /// the bounds allow.
@@ -86,11 +67,15 @@ pub struct LoopSampler {
     stack: StackReader,
     reads: LoopReads,
     gather: Gather,
+    /// The batch before that one.
+    before: Gather,
     wanted: Extra,
+    seen: Option<SeenTurn>,
+    contexts: Contexts,
     os: OsThread,
-    last_frames: Vec<RawFrame>,
-    last_stack: Option<StackId>,
-    step: Step,
+    shape: Option<Shape>,
+    last_stack: LastStack,
+    step: RunningStep,
     opaque: OpaqueLoop,
     same_turn_ticks: u32,
     idle_ticks: u32,
@@ -99,20 +84,23 @@ pub struct LoopSampler {
     last_identity: u64,
     watches_state: bool,
     state_at_ns: u64,
-    task_reads: TaskReads,
     load: LoopLoad,
     load_at_ns: u64,
     read_at_ns: u64,
+    /// The tick at which the last stack was read.
+    sampled_ns: u64,
 }
 
 /// The position of a stock loop's frame, and its turn if that could be told.
 type StockTurn = Option<(usize, Option<TurnReading>)>;
 
-/// The task whose step runs, as long as nothing says that it has changed.
-#[derive(Clone, Copy, Debug, Default)]
-struct Step {
-    key: (u64, u32, RemoteAddr),
-    task: Option<TaskIndex>,
+/// What a stack is made of, as long as it stands.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    /// How many of its innermost frames are not the loop's own.
+    inner: usize,
+    /// The coroutine that the task runs: its position in the stack, and itself.
+    task: Option<(usize, RemoteAddr)>,
 }
 
 impl LoopSampler {
@@ -123,11 +111,14 @@ impl LoopSampler {
             stack: StackReader::new(found.thread.addr),
             reads: LoopReads::default(),
             gather: Gather::default(),
+            before: Gather::default(),
             wanted: Extra::default(),
+            seen: None,
+            contexts: Contexts::default(),
             os: OsThread::open(python.facts.pid, found.tid),
-            last_frames: Vec::new(),
-            last_stack: None,
-            step: Step::default(),
+            shape: None,
+            last_stack: LastStack::default(),
+            step: RunningStep::default(),
             opaque: OpaqueLoop::default(),
             same_turn_ticks: 0,
             idle_ticks: 0,
@@ -135,10 +126,10 @@ impl LoopSampler {
             last_identity: 0,
             watches_state: false,
             state_at_ns: 0,
-            task_reads: TaskReads::default(),
             load: LoopLoad::default(),
             load_at_ns: 0,
             read_at_ns: 0,
+            sampled_ns: 0,
             found,
         }
     }
@@ -195,7 +186,10 @@ impl LoopSampler {
             self.fill_load(shared, &mut sample);
             return Ok(sample);
         }
+        let shape = self.shape.take();
         let (turn, proven) = self.read_stack(shared)?;
+        let has_moved = self.stack.has_moved();
+        self.shape = shape.filter(|_| proven && !has_moved);
         self.read_at_ns = monotonic_now_ns();
         let mut sample = self.empty_sample();
         sample.torn = !proven;
@@ -208,7 +202,10 @@ impl LoopSampler {
                 self.idles_at = proven.then_some(at);
             }
             Some((at, Some(reading))) => {
-                let inner = at - self.machinery_frames(shared, at);
+                let inner = match self.shape {
+                    Some(shape) => shape.inner,
+                    None => at - self.machinery_frames(shared, at),
+                };
                 let turn = self.stock_turn(shared.python, &reading);
                 self.fill_busy(shared, &mut sample, inner, turn);
             }
@@ -286,22 +283,46 @@ impl LoopSampler {
         let python = shared.python;
         let (layout, memory) = (&python.layout, &python.memory);
         let (stack, gather) = (&mut self.stack, &mut self.gather);
+        let last_ns = std::mem::replace(&mut self.sampled_ns, shared.now_ns);
+        let age_ns = shared.now_ns.saturating_sub(last_ns);
+        let is_recent = age_ns <= AGAIN_WITHIN_NS && stack.has_pass();
         let mut too = LoopAlongside {
             python,
             found: &self.found,
-            task: &self.task_reads,
+            task: self.step.expected(),
             reads: &mut self.reads,
             wanted: &mut self.wanted,
             caches: shared.caches,
             turn: None,
+            seen: self.seen.take().filter(|_| is_recent),
+            contexts: &mut self.contexts,
             patience: PATIENCE,
         };
-        gather.clear();
-        stack.plan(layout, &mut too, gather);
-        gather.run(memory)?;
-        if stack.take(layout, &mut too, gather) {
-            return Ok((too.turn, true));
+        if is_recent {
+            // Where it does not stand as it did, the next pass may show it where this one has.
+            for _ in 0..shared.attempts {
+                std::mem::swap(gather, &mut self.before);
+                gather.clear();
+                stack.plan_again(layout, &mut too, gather);
+                gather.run(memory)?;
+                if stack.take_again(layout, &mut too, &self.before, gather) {
+                    self.seen = too.seen;
+                    return Ok((too.turn, true));
+                }
+                if !stack.moves_within() {
+                    break;
+                }
+            }
+        } else {
+            gather.clear();
+            stack.plan(layout, &mut too, gather);
+            gather.run(memory)?;
+            if stack.take(layout, &mut too, gather) {
+                self.seen = too.seen;
+                return Ok((too.turn, true));
+            }
         }
+        too.seen = None;
         for _ in 0..TRIES_FOR_ANYTHING {
             if stack.follow(memory, layout, gather, shared.attempts, &mut too)? {
                 return Ok((too.turn, true));
@@ -400,21 +421,31 @@ impl LoopSampler {
             sample.os_state = self.os.state();
             self.state_at_ns = shared.now_ns;
         }
+        self.shape = self.shape.filter(|shape| shape.inner == inner);
         let frames = &self.stack.chain().frames[..inner];
-        // In another turn the same frames may be those of others with other names.
-        let renamed = self.same_turn_ticks == 0 && shared.python.layout.code.qualname.is_none();
-        if renamed || self.last_frames != frames {
-            self.last_frames.clear();
-            self.last_frames.extend_from_slice(frames);
-            self.last_stack = shared.stacks.intern(
-                shared.python,
-                shared.caches,
-                &self.last_frames,
-                shared.events,
-            );
-        }
-        sample.stack = self.last_stack;
-        sample.task = self.running_task(shared, inner, &turn);
+        let (is_same, is_new_turn) = (self.shape.is_some(), self.same_turn_ticks == 0);
+        sample.stack = self.last_stack.id(shared, frames, is_same, is_new_turn);
+        let task = match self.shape {
+            Some(shape) => shape.task,
+            None => self.outermost_coroutine(shared, inner),
+        };
+        sample.task = task.and_then(|task| self.running_task(shared, task, &turn));
+        self.shape = Some(Shape { inner, task });
+    }
+
+    fn running_task(
+        &mut self,
+        shared: &mut Shared<'_>,
+        (at, coro): (usize, RemoteAddr),
+        turn: &Turn,
+    ) -> Option<TaskIndex> {
+        let seen = SeenStep {
+            batch: &self.gather,
+            marks: self.step_marks(shared.python),
+            frame: &self.stack.chain().frames[at],
+            is_innermost: at == 0,
+        };
+        self.step.task(shared, &self.found, (seen, coro), turn)
     }
 
     /// The outermost coroutine among the innermost frames: the one that the task runs.
@@ -432,68 +463,6 @@ impl LoopSampler {
             code.is_ok_and(|code| code.is_awaitable)
                 .then_some((at, generator))
         })
-    }
-
-    fn running_task(
-        &mut self,
-        shared: &mut Shared<'_>,
-        inner: usize,
-        turn: &Turn,
-    ) -> Option<TaskIndex> {
-        let (at, coro) = self.outermost_coroutine(shared, inner)?;
-        let callback = turn.callback.map_or(u32::MAX, |(index, _)| index);
-        let key = (turn.identity, callback, coro);
-        // Without the callback's number two steps of one turn may look the same.
-        let is_told = turn.callback.is_some() || self.found.facts.kind != LoopKind::Asyncio;
-        if is_told && self.step.key == key && self.step.task.is_some() {
-            return self.step.task;
-        }
-        let python = shared.python;
-        let code = self.stack.chain().frames[at].code;
-        let code = shared.caches.codes.get(objects(python), code).ok()?;
-        let known = shared.caches.names.only(&code);
-        let function = known.unwrap_or_else(|| code.function.clone());
-        let task = self.task_of_step(shared, (at, coro), &function);
-        // What could not be resolved is tried again at the next tick: the first look may have come
-        // just before the loop noted whose step it runs.
-        self.step = Step { key, task };
-        // It has gone on, or is stepped by hand: the function is what is known for sure.
-        task.or_else(|| Some(shared.tasks.stand_in(&function, shared.events)))
-    }
-
-    /// The task whose coroutine is the one at this place of the stack.
-    fn task_of_step(
-        &mut self,
-        shared: &mut Shared<'_>,
-        (at, coro): (usize, RemoteAddr),
-        function: &Arc<str>,
-    ) -> Option<TaskIndex> {
-        let python = shared.python;
-        let step = SeenStep {
-            batch: &self.gather,
-            marks: self.step_marks(python)?,
-            frame: &self.stack.chain().frames[at],
-            is_innermost: at == 0,
-        };
-        let caches = &mut *shared.caches;
-        let code = step.frame.code;
-        let (task, is_sure) = self.task_reads.read(python, &self.found, caches, step)?;
-        let running = Running {
-            task,
-            is_sure,
-            coro,
-            code,
-            function,
-        };
-        let objects = Objects {
-            view: &self.task_reads.view(&self.gather, &python.memory),
-            layout: &python.layout,
-        };
-        let events = &mut *shared.events;
-        let memory = &python.memory;
-        shared
-            .tasks
-            .resolve(memory, objects, caches, running, events)
     }
 
     /// What changes with each callback of the loop.
@@ -525,12 +494,5 @@ impl LoopSampler {
         sample.ready = small(self.load.ready);
         sample.late_timers = small(self.load.late_timers);
         sample.worst_late_ns = self.load.worst_late_ns;
-    }
-}
-
-fn objects(python: &Python) -> Objects<'_> {
-    Objects {
-        view: &python.memory,
-        layout: &python.layout,
     }
 }

@@ -4,23 +4,28 @@
 //! - [`loop_sampler`]: one loop in one tick, in as few calls as can be.
 //! - [`alongside`]: what else is read along with it: [`task_reads`] the running task, and counts
 //!   of turns.
+//! - [`last_stack`] and [`running_step`]: what most looks find again.
 //! - [`opaque`]: loops that have no frame of their own.
 //! - [`tables`]: stacks and tasks by number, defined in the stream before their first use.
 //! - [`task_names`]: who a running task is, and who awaits it.
 //! - [`discovery`]: which threads run loops.
 //! - [`interruptions`]: telling a stopped target from a stalled one.
 //! - [`os_state`]: what the kernel says of a thread.
+//! - [`shared`]: what the samplers of a session have in common.
 //! - [`session`]: the thread that does all this, and the stream that it feeds.
 
 pub mod alongside;
 pub mod clock;
 pub mod discovery;
 pub mod interruptions;
+pub mod last_stack;
 pub mod loop_sampler;
 pub mod opaque;
 pub mod os_state;
 pub mod promptness;
+pub mod running_step;
 pub mod session;
+pub mod shared;
 pub mod tables;
 pub mod task_names;
 pub mod task_reads;

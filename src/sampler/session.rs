@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
-use asyncspy_model::sample::{EndReason, Session as SessionFacts};
+use asyncspy_model::sample::{EndReason, LoopSamples, Session as SessionFacts};
 use asyncspy_model::{Event, LoopActivity, Sample, SamplingQuality};
+use nix::sys::prctl::set_name;
 
 use super::clock::Ticker;
 use super::discovery::find_running_loops;
 use super::interruptions::InterruptionWatch;
-use super::loop_sampler::{LoopSampler, Shared, attempts_within};
+use super::loop_sampler::{LoopSampler, attempts_within};
+use super::shared::Shared;
 use super::tables::StackTable;
 use super::task_names::TaskTable;
 use crate::aio::Caches;
@@ -70,6 +72,8 @@ pub fn run_session(
     stream: SyncSender<Batch>,
     stop: &AtomicBool,
 ) {
+    // For whoever looks at what asyncspy itself costs; without it nothing is lost.
+    let _ = set_name(c"sampler");
     let mut sampler = Sampler::new(Arc::new(python), settings, stream);
     let reason = sampler.run(stop);
     sampler.end(reason);
@@ -154,6 +158,7 @@ impl Sampler {
         self.sample_loops(now)?;
         if now >= self.next_discovery_ns {
             self.caches.codes.begin_epoch();
+            self.stacks.begin_epoch();
             self.tasks.begin_second();
             self.interruptions.check_sleep(now, &mut self.pending);
             self.discover(now)?;
@@ -163,7 +168,7 @@ impl Sampler {
     }
 
     fn sample_loops(&mut self, now: u64) -> Result<(), EndReason> {
-        let mut samples = Vec::with_capacity(self.loops.len());
+        let mut samples = LoopSamples::new();
         let mut gone = false;
         let mut shared = Shared {
             python: &self.python,
@@ -177,22 +182,21 @@ impl Sampler {
         for one in &mut self.loops {
             one.watch_state(self.interruptions.is_stopped());
             match one.sample(&mut shared) {
-                Ok(sample) => samples.push((sample, one.same_turn_ticks())),
+                Ok(sample) => samples.push(sample),
                 Err(_) => gone = true,
             }
         }
         if gone {
             return self.recover(now);
         }
-        for (sample, ticks) in &samples {
+        for (sample, one) in samples.iter().zip(&self.loops) {
             // An idle loop looks the same whether it is stopped or not.
-            if *ticks == 0 && matches!(sample.activity, LoopActivity::Busy(_)) {
+            if one.same_turn_ticks() == 0 && matches!(sample.activity, LoopActivity::Busy(_)) {
                 self.interruptions.observe_progress(now, &mut self.pending);
             }
             self.interruptions
                 .observe(sample.os_state, now, &mut self.pending);
         }
-        let samples: Vec<_> = samples.into_iter().map(|(sample, _)| sample).collect();
         self.quality.samples += 1;
         self.quality.torn += u64::from(samples.iter().any(|sample| sample.torn));
         let unknown =
@@ -278,6 +282,7 @@ impl Sampler {
         if let Ok(python) = Python::attach(self.python.facts.pid) {
             self.loops.clear();
             self.caches = Caches::default();
+            self.stacks.begin_epoch();
             self.registries = Registries::default();
             self.thread_names = ThreadNames::default();
             self.python = Arc::new(python);
@@ -359,6 +364,7 @@ fn session_event(python: &Python, settings: SessionSettings, now: u64) -> Event 
 fn start_census_taker(stream: SyncSender<Batch>) -> SyncSender<Arc<Python>> {
     let (ask, asked) = sync_channel::<Arc<Python>>(1);
     std::thread::spawn(move || {
+        let _ = set_name(c"census");
         let mut snapshooter = Snapshooter::default();
         while let Ok(python) = asked.recv() {
             match snapshooter.take(&python, SnapshotOptions::default()) {

@@ -22,10 +22,17 @@ const MAX_STACKS: usize = 1 << 10;
 /// What names a frame without its texts: addresses of its code and name, line, kind.
 type FrameKey = (usize, usize, u32, FrameKind);
 
+/// What tells a frame without looking at its code: address of the code, position in it or of the
+/// innermost frame its line, whether a generator has it.
+type RawKey = (RemoteAddr, u64, bool);
+
 /// Distinct stacks.
 #[derive(Debug, Default)]
 pub struct StackTable {
     ids: FxHashMap<Box<[FrameKey]>, StackId>,
+    /// Stacks of this epoch of the code cache.
+    raw_ids: FxHashMap<Box<[RawKey]>, StackId>,
+    raw_key: Vec<RawKey>,
     key: Vec<FrameKey>,
     frames: Vec<StackFrame>,
     /// What the keys' addresses belong to, so that they are not used again.
@@ -36,9 +43,59 @@ pub struct StackTable {
 }
 
 impl StackTable {
+    /// Begins an epoch: code may be at the addresses of other code by now.
+    pub fn begin_epoch(&mut self) {
+        self.raw_ids.clear();
+    }
+
     /// The number of a stack; `None` when none of its frames could be read.
     /// `events` receives its definition at the first time.
     pub fn intern(
+        &mut self,
+        python: &Python,
+        caches: &mut Caches,
+        frames: &[RawFrame],
+        events: &mut Vec<Event>,
+    ) -> Option<StackId> {
+        let is_told = self.take_raw_key(python, caches, frames);
+        if is_told && let Some(id) = self.raw_ids.get(self.raw_key.as_slice()) {
+            return Some(*id);
+        }
+        let id = self.intern_places(python, caches, frames, events)?;
+        if is_told {
+            if self.raw_ids.len() >= MAX_STACKS {
+                self.raw_ids.clear();
+            }
+            self.raw_ids.insert(self.raw_key.as_slice().into(), id);
+        }
+        Some(id)
+    }
+
+    /// False where code does not tell what its frames are called.
+    fn take_raw_key(&mut self, python: &Python, caches: &mut Caches, frames: &[RawFrame]) -> bool {
+        let objects = Objects {
+            view: &python.memory,
+            layout: &python.layout,
+        };
+        let raw = |frame: &RawFrame| match frame.owner {
+            Owner::Shim => (RemoteAddr::NULL, 0, false),
+            Owner::Thread => (frame.code, frame.instruction, false),
+            Owner::Generator(_) => (frame.code, frame.instruction, true),
+        };
+        self.raw_key.clear();
+        self.raw_key.extend(frames.iter().map(raw));
+        let code = frames
+            .first()
+            .map(|frame| caches.codes.get(objects, frame.code));
+        if let (Some(Ok(code)), Some(key), Some(frame)) =
+            (code, self.raw_key.first_mut(), frames.first())
+        {
+            key.1 = u64::from(frame.line(&python.layout, &code));
+        }
+        python.layout.code.qualname.is_some()
+    }
+
+    fn intern_places(
         &mut self,
         python: &Python,
         caches: &mut Caches,
@@ -69,6 +126,7 @@ impl StackTable {
         }
         if self.ids.len() >= MAX_STACKS {
             self.ids.clear();
+            self.raw_ids.clear();
             self.kept.clear();
             self.codes.drain(..first_code);
         }

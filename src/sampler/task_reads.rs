@@ -50,8 +50,8 @@ pub struct TaskReads {
 pub struct SeenStep<'a> {
     /// The batch.
     pub batch: &'a Gather,
-    /// What changes with each callback of the loop.
-    pub marks: [Range; 2],
+    /// What changes with each callback of the loop; `None` where that is not known.
+    pub marks: Option<[Range; 2]>,
     /// The frame of the task's coroutine.
     pub frame: &'a RawFrame,
     /// True if that one is the innermost.
@@ -67,8 +67,8 @@ impl TaskReads {
                 gather.want_within_group(found.thread.addr.offset(offset), 8);
             }
             RunningTask::CurrentTasks if !self.keys.is_null() => {
-                gather.want(found.current_tasks, DICT_SIZE);
-                gather.want(self.keys, KEYS_SIZE);
+                gather.want_within_group(found.current_tasks, DICT_SIZE);
+                gather.want_within_group(self.keys, KEYS_SIZE);
             }
             RunningTask::CurrentTasks => {}
         }
@@ -77,10 +77,10 @@ impl TaskReads {
 
     fn plan_task(&self, python: &Python, gather: &mut Gather) {
         if !self.task.is_null() {
-            gather.want(self.task, python.layout.task.size as usize);
+            gather.want_within_group(self.task, python.layout.task.size as usize);
         }
         if !self.name.is_null() {
-            gather.want(self.name, size_of::<NameHead>());
+            gather.want_within_group(self.name, size_of::<NameHead>());
         }
     }
 
@@ -128,11 +128,14 @@ impl TaskReads {
 
     /// Reads the task, and then whether this step of it goes on.
     fn goes_on(&mut self, python: &Python, step: SeenStep<'_>) -> bool {
+        let Some(known_marks) = step.marks else {
+            return false;
+        };
         let (layout, batch) = (&python.layout, Gathered::alone(step.batch));
         let mut apart = std::mem::take(&mut self.apart);
         apart.clear();
         self.plan_task(python, &mut apart);
-        let marks = step.marks.map(|(addr, len)| apart.want(addr, len));
+        let marks = known_marks.map(|(addr, len)| apart.want(addr, len));
         let head = apart.want(step.frame.addr, layout.frame.size as usize);
         let read = apart.run(&python.memory).is_ok();
         let as_before = |wanted, (addr, len): Range| {
@@ -151,7 +154,7 @@ impl TaskReads {
             && stands
             && marks
                 .into_iter()
-                .zip(step.marks)
+                .zip(known_marks)
                 .all(|(wanted, range)| as_before(wanted, range));
         self.apart = apart;
         goes_on

@@ -3,10 +3,11 @@
 use asyncspy_model::RemoteAddr;
 
 use super::memory::{Fields, MemoryError, MemoryView, Piece, ProcessMemory, gather_all, piece};
+use super::page_reads::PAGE;
 
-/// What lies between two ranges is read along up to this length: a piece of its own costs as much.
+/// What lies between two ranges is read along up to this length: a piece of its own costs more.
 /// Less than a page, so that no page is read but those that are wanted: another may not be mapped.
-const GAP: u64 = 2048;
+pub const GAP: u64 = PAGE - 1;
 
 /// A batch of ranges to read, and what was read of them.
 #[derive(Debug, Default)]
@@ -86,12 +87,26 @@ impl Gather {
     /// What was read of a range; `None` if it could not be read.
     #[must_use]
     pub fn fields(&self, wanted: Wanted) -> Option<Fields<'_>> {
-        let read = self.ok.get(wanted.nth).copied().unwrap_or(false);
-        let piece = self.pieces.get(wanted.nth)?;
-        let within = usize::try_from(wanted.addr.0.checked_sub(piece.base as u64)?).ok()?;
-        let start = self.starts.get(wanted.nth)? + within;
+        let start = self.place(wanted)?;
         let bytes = self.bytes.get(start..start.checked_add(wanted.len)?)?;
-        read.then_some(Fields(bytes))
+        Some(Fields(bytes))
+    }
+
+    /// Where in [`bytes`](Self::bytes) a range is; `None` if it could not be read.
+    #[must_use]
+    pub fn place(&self, wanted: Wanted) -> Option<usize> {
+        let read = self.ok.get(wanted.nth).copied().unwrap_or(false);
+        let piece = self.pieces.get(wanted.nth).filter(|_| read)?;
+        let within = usize::try_from(wanted.addr.0.checked_sub(piece.base as u64)?).ok()?;
+        let start = self.starts.get(wanted.nth)?.checked_add(within)?;
+        let end = start.checked_add(wanted.len)?;
+        (end <= self.bytes.len()).then_some(start)
+    }
+
+    /// All that was read, one piece behind the other.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// A part of what was read of a range; `None` if it could not be read or is not within it.

@@ -301,6 +301,7 @@ pub const fn piece(addr: RemoteAddr, len: usize) -> Piece {
 pub struct Fields<'a>(pub &'a [u8]);
 
 impl Fields<'_> {
+    #[inline]
     fn array<const N: usize>(&self, offset: u64) -> [u8; N] {
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let bytes = start.checked_add(N).and_then(|end| self.0.get(start..end));

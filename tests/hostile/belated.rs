@@ -16,6 +16,8 @@ pub struct Belated {
     reads: AtomicUsize,
     /// What is added to it at each of them.
     step: u64,
+    /// True if every second read finds what was recorded.
+    flickers: bool,
 }
 
 impl Belated {
@@ -25,6 +27,15 @@ impl Belated {
             words,
             reads: AtomicUsize::new(reads),
             step: 0,
+            flickers: false,
+        }
+    }
+
+    /// Every second read finds this there.
+    pub fn flickering(recording: &Recording, word: RemoteAddr, other: u64) -> Self {
+        Self {
+            flickers: true,
+            ..Self::new(recording, vec![(word, other)], usize::MAX)
         }
     }
 
@@ -45,6 +56,9 @@ impl Belated {
             let reads = self.reads.load(Ordering::Relaxed);
             if reads > 0 {
                 self.reads.store(reads - 1, Ordering::Relaxed);
+                if self.flickers && reads.is_multiple_of(2) {
+                    continue;
+                }
                 let was = was + self.step * (reads % 100) as u64;
                 place.copy_from_slice(&was.to_le_bytes());
             }

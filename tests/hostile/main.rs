@@ -6,6 +6,7 @@
 
 mod belated;
 mod bounds;
+mod looks;
 mod memory;
 mod moments;
 mod names;

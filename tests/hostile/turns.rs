@@ -1,21 +1,18 @@
 //! Loops that go on while they are read: a stack and a turn are of one moment.
 
 use asyncspy::aio::Caches;
-use asyncspy::aio::loop_turn::{LoopReads, Taken};
 use asyncspy::aio::running::ThreadActivity;
 use asyncspy::python::Python;
-use asyncspy::python::frame::{RawFrame, local_range, untag};
+use asyncspy::python::frame::{local_range, untag};
 use asyncspy::python::object::Objects;
 use asyncspy::python::thread::Thread;
 use asyncspy::target::ProcessMemory;
-use asyncspy::target::gather::Gather;
 use asyncspy::target::image::PageImage;
-use asyncspy::target::recorded::RecordedMemory;
 use asyncspy_model::{LoopActivity, RemoteAddr};
 use asyncspy_test_support::Outcome;
 
 use crate::belated::Belated;
-use crate::memory::{recording, threads, word_at};
+use crate::memory::{entry, recording, threads, word_at};
 use crate::recorded_loops::recorded_loops;
 use crate::snapshots::MINORS;
 
@@ -24,17 +21,20 @@ use crate::snapshots::MINORS;
 const READS_OF_A_STACK: usize = 8;
 
 /// What is altered of a loop's frame.
-struct LoopWords {
+pub struct LoopWords {
     /// Its place in the stack.
     depth: usize,
     /// Where it says at which instruction it stands.
     position: RemoteAddr,
     /// Where the first of the wanted locals is that it has.
-    local: RemoteAddr,
+    pub local: RemoteAddr,
 }
 
 /// The frame of the loop that a thread runs; `None` for a thread without a loop.
-fn words_of_loop(
+///
+/// # Errors
+/// When it has no such local, or it cannot be read.
+pub fn words_of_loop(
     python: &Python,
     activity: &ThreadActivity,
     locals: &[&str],
@@ -160,29 +160,29 @@ fn a_turn_is_known_though_its_callbacks_come_and_go() -> Outcome {
 }
 
 /// A loop that stands in its own function may be left and entered again at the same place, of
-/// which its stack says nothing: another look at the turn does.
+/// which its stack says nothing: its locals do.
 #[test]
 fn a_turn_that_ends_while_it_is_read_is_no_turn() -> Outcome {
     for minor in MINORS {
-        let recording = recording(minor)?;
+        let mut recording = recording(minor)?;
         let python = recording.open()?;
-        let memory = &recording.memory;
         let mut busy = 0;
-        for (_, now, words) in two_loops(&python)? {
-            let polled_at = word_at(memory, words.local.0).ok_or("no such word")?;
+        for (thread, now, words) in two_loops(&python)? {
+            let polled_at = word_at(&recording.memory, words.local.0).ok_or("no such word")?;
             if untag(RemoteAddr(polled_at)).is_null() {
                 continue;
             }
             busy += 1;
-            let frames = &now.chain.frames[words.depth..];
-            let taken = |first: &dyn ProcessMemory| {
-                let reads = &mut LoopReads::default();
-                take_turn(&python, memory, first, (reads, frames))
-            };
-            let stood = taken(memory)?;
-            let polled = taken(&Belated::new(&recording, vec![(words.local, 0)], 1))?;
-            if stood != Taken::Turn(now.turn.ok_or("no turn")?) || polled != Taken::Moved {
-                return Err(format!("3.{minor}: {stood:?}, {polled:?}").into());
+            let innermost = now.chain.frames[words.depth].addr.0.to_le_bytes();
+            recording
+                .memory
+                .overwrite(entry(&python, &thread)?, &innermost);
+            let stood = activity(&python, &recording.memory, &thread)?;
+            let flickering = Belated::flickering(&recording, words.local, 0);
+            let left = activity(&python, &flickering, &thread)?;
+            if stood.turn != now.turn || left.turn.is_some() || left.proven {
+                let (stood, left) = (stood.turn, left.turn);
+                return Err(format!("3.{minor}: {stood:?}, {left:?}").into());
             }
         }
         if busy != 1 {
@@ -190,26 +190,4 @@ fn a_turn_that_ends_while_it_is_read_is_no_turn() -> Outcome {
         }
     }
     Ok(())
-}
-
-/// Takes the turn of a loop whose frame is innermost out of a batch that `first` answered, where
-/// its numbers are known from before.
-fn take_turn(
-    python: &Python,
-    memory: &RecordedMemory,
-    first: &dyn ProcessMemory,
-    (reads, frames): (&mut LoopReads, &[RawFrame]),
-) -> Outcome<Taken> {
-    let layout = &python.layout;
-    let objects = Objects {
-        view: memory,
-        layout,
-    };
-    reads.find(objects, &mut Caches::default(), frames)?;
-    reads.read_apart(memory, layout, &frames[0])?;
-    let mut gather = Gather::default();
-    reads.plan_turn(layout, &mut gather);
-    reads.plan_rest(&mut gather);
-    gather.run(first)?;
-    Ok(reads.take(memory, layout, &gather, (frames, 0)))
 }

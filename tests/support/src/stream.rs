@@ -78,7 +78,7 @@ impl MadeUpStream {
         Event::Sample(Sample {
             at_monotonic_ns,
             elapsed_ns: INTERVAL_NS / 100,
-            loops: vec![busy],
+            loops: [busy].into(),
             quality: self.quality,
         })
     }
