@@ -3,7 +3,9 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use nix::poll::{PollTimeout, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -34,6 +36,15 @@ impl Interrupt {
     #[must_use]
     pub fn is_raised(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Waits for so long, or until one comes.
+    pub fn sleep(&self, duration: Duration) {
+        let timeout = PollTimeout::try_from(duration).unwrap_or(PollTimeout::MAX);
+        if !self.is_raised() {
+            // A signal ends the call: as a rule it reaches the first thread, which waits here.
+            let _ = poll(&mut [], timeout);
+        }
     }
 
     /// For between two steps of a command that has gathered nothing yet.

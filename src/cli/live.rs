@@ -22,8 +22,8 @@ use crate::sink::task_table::{TaskTableOptions, write_task_table};
 use crate::sink::thread_dump::{ThreadDumpOptions, write_thread_dump};
 use crate::target::process::unix_now_ns;
 
-/// How often the thread looks whether it shall end.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// How long the thread waits for events: a little longer than the sampler gathers them.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Columns of a saved dump.
 const DUMP_COLUMNS: usize = 160;
@@ -44,7 +44,8 @@ struct Shared {
     analysis: Mutex<Analysis>,
     newest: Mutex<(u64, Option<Arc<Report>>)>,
     every_ms: AtomicU64,
-    ends: AtomicBool,
+    /// Asks the sampler to end, and with it the thread that folds.
+    ends: Arc<AtomicBool>,
 }
 
 /// A thread that panicked holds nothing half done that matters: the analysis is a sum.
@@ -60,7 +61,7 @@ impl Live {
             analysis: Mutex::new(Analysis::new(settings)),
             newest: Mutex::new((0, None)),
             every_ms: AtomicU64::new(milliseconds(every)),
-            ends: AtomicBool::new(false),
+            ends: sampling.stop_flag(),
         });
         let (pid, command) = (sampling.pid, sampling.command.clone());
         let folding = shared.clone();
@@ -78,6 +79,13 @@ impl Live {
     #[must_use]
     pub fn report(&self) -> Option<Arc<Report>> {
         lock(&self.shared.newest).1.clone()
+    }
+
+    /// A report of all that was folded up to now; `None` before anything was.
+    #[must_use]
+    pub fn fresh_report(&self) -> Option<Arc<Report>> {
+        self.shared.publish();
+        self.report()
     }
 
     fn write(&self, what: Save) -> Result<PathBuf, String> {

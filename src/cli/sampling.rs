@@ -208,6 +208,12 @@ impl Sampling {
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
+
+    /// What asks it to end, once it is true, for another thread than the one that takes events.
+    #[must_use]
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        self.stop.clone()
+    }
 }
 
 impl Drop for Sampling {

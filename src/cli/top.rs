@@ -23,6 +23,9 @@ const CENSUS_NS: u64 = 1_000_000_000;
 /// How long `--once` looks, unless a duration is given.
 const ONCE: Duration = Duration::from_secs(2);
 
+/// How often `--once` looks whether the target has ended.
+const ATTENTION: Duration = Duration::from_millis(500);
+
 /// Seconds between two pictures, unless told otherwise.
 pub(super) const DELAY_S: f64 = 0.25;
 
@@ -61,7 +64,7 @@ pub(super) fn run(args: &TopArgs, look: &LookArgs) -> Result<(), Error> {
     };
     if plain {
         let duration = args.sampling.duration.map(Duration::from_secs_f64);
-        let live = follow(&target, args.sampling, args.thresholds, options.refresh)?;
+        let live = follow(&target, args.sampling, args.thresholds, ATTENTION)?;
         return print_once(&live, duration.unwrap_or(ONCE), look);
     }
     open(&target, args.sampling, args.thresholds, &options)
@@ -105,10 +108,14 @@ fn print_once(live: &Live, duration: Duration, look: &LookArgs) -> Result<(), Er
     let interrupt = Interrupt::listen().map_err(Error::from_output)?;
     let began = Instant::now();
     let ended = |live: &Live| live.report().is_some_and(|report| report.ended.is_some());
-    while began.elapsed() < duration && !interrupt.is_raised() && !ended(live) {
-        std::thread::sleep(Duration::from_millis(20));
+    while !interrupt.is_raised() && !ended(live) {
+        let left = duration.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            break;
+        }
+        interrupt.sleep(left.min(ATTENTION));
     }
-    let Some(report) = live.report() else {
+    let Some(report) = live.fresh_report() else {
         return Err(Error::Interrupted);
     };
     let Screen { style, width } = Screen::of_stdout(look);
