@@ -1,10 +1,11 @@
 """Processor time of each sampler at work, start and end left out."""
 
 import os
+import subprocess
 import tempfile
 import time
 
-from programs import Program, interpreter, processor_seconds
+from programs import ROOT, Program, interpreter, processor_seconds
 
 from .table import OURS, ratio_of
 from .tools import (
@@ -23,10 +24,16 @@ from .tools import (
 RATES = (100, 1000)
 CENSUS_TARGET = ("1 000 tasks", "many.py", 1000)
 TARGETS = [("idle", "idle.py"), ("busy", "chain.py", 10), CENSUS_TARGET]
+BARE_TICKS = os.path.join(ROOT, "target", "release", "examples", "bare_ticks")
 
 
 def measure(options, table):
-    """Each target at each rate."""
+    """What it costs to wake at each rate, then each target at each rate."""
+    for rate in RATES:
+        words = [BARE_TICKS, str(rate), str(options.seconds)]
+        with table.quiet():
+            share = float(subprocess.run(words, capture_output=True, text=True).stdout)
+        table.add("nothing, %d Hz" % rate, "a bare sleep", share, "% of a core", "least of all samplers")
     for target in TARGETS:
         for rate in RATES:
             shares = measure_target(options, table, target, rate)

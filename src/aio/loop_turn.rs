@@ -148,7 +148,7 @@ impl LoopReads {
     /// Adds the locals alone, which tell whether the loop polls.
     pub fn plan_locals(&mut self, layout: &Layout, gather: &mut Gather) {
         let locals = self.locals(layout);
-        self.wanted_locals = locals.map(|(locals, len)| gather.want(locals, len));
+        self.wanted_locals = locals.map(|(locals, len)| gather.want_within_group(locals, len));
     }
 
     /// Where the locals are, and how many bytes they take; `None` before the frame was met.

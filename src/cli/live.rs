@@ -46,6 +46,8 @@ struct Shared {
     every_ms: AtomicU64,
     /// Asks the sampler to end, and with it the thread that folds.
     ends: Arc<AtomicBool>,
+    /// True once there is nothing more to fold.
+    has_ended: AtomicBool,
 }
 
 /// A thread that panicked holds nothing half done that matters: the analysis is a sum.
@@ -62,6 +64,7 @@ impl Live {
             newest: Mutex::new((0, None)),
             every_ms: AtomicU64::new(milliseconds(every)),
             ends: sampling.stop_flag(),
+            has_ended: AtomicBool::new(false),
         });
         let (pid, command) = (sampling.pid, sampling.command.clone());
         let folding = shared.clone();
@@ -79,6 +82,12 @@ impl Live {
     #[must_use]
     pub fn report(&self) -> Option<Arc<Report>> {
         lock(&self.shared.newest).1.clone()
+    }
+
+    /// True once nothing more will come: the target has ended, or cannot be read any more.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.shared.has_ended.load(Ordering::Acquire)
     }
 
     /// A report of all that was folded up to now; `None` before anything was.
@@ -166,6 +175,7 @@ impl Shared {
                 Next::Nothing => {}
                 Next::Closed => {
                     self.publish();
+                    self.has_ended.store(true, Ordering::Release);
                     return;
                 }
             }

@@ -64,8 +64,10 @@ pub(super) fn run(args: &TopArgs, look: &LookArgs) -> Result<(), Error> {
     };
     if plain {
         let duration = args.sampling.duration.map(Duration::from_secs_f64);
-        let live = follow(&target, args.sampling, args.thresholds, ATTENTION)?;
-        return print_once(&live, duration.unwrap_or(ONCE), look);
+        let duration = duration.unwrap_or(ONCE);
+        // Nobody looks at a report before the last.
+        let live = follow(&target, args.sampling, args.thresholds, duration)?;
+        return print_once(&live, duration, look);
     }
     open(&target, args.sampling, args.thresholds, &options)
 }
@@ -107,8 +109,7 @@ fn follow(
 fn print_once(live: &Live, duration: Duration, look: &LookArgs) -> Result<(), Error> {
     let interrupt = Interrupt::listen().map_err(Error::from_output)?;
     let began = Instant::now();
-    let ended = |live: &Live| live.report().is_some_and(|report| report.ended.is_some());
-    while !interrupt.is_raised() && !ended(live) {
+    while !interrupt.is_raised() && !live.has_ended() {
         let left = duration.saturating_sub(began.elapsed());
         if left.is_zero() {
             break;

@@ -49,8 +49,8 @@ const STATE_EVERY: u32 = 4;
 /// But no more often than this: it takes half as long as a sample.
 const STATE_EVERY_NS: u64 = 1_000_000;
 
-/// While the loop idles, at each of so many: only a stop of more than a moment is worth a word.
-const STATE_EVERY_IDLE: u32 = 16;
+/// While the loop idles it is read so often: only a stop of more than a moment is worth a word.
+const IDLE_STATE_EVERY_NS: u64 = 150_000_000;
 
 /// How often a stack that moves is tried at ticks of this length: for a twentieth of it, as far as
 /// the bounds allow.
@@ -78,7 +78,6 @@ pub struct LoopSampler {
     step: RunningStep,
     opaque: OpaqueLoop,
     same_turn_ticks: u32,
-    idle_ticks: u32,
     /// Where in the last stack the frame of the stock loop is that polled there.
     idles_at: Option<usize>,
     last_identity: u64,
@@ -121,7 +120,6 @@ impl LoopSampler {
             step: RunningStep::default(),
             opaque: OpaqueLoop::default(),
             same_turn_ticks: 0,
-            idle_ticks: 0,
             idles_at: None,
             last_identity: 0,
             watches_state: false,
@@ -182,7 +180,7 @@ impl LoopSampler {
     pub fn sample(&mut self, shared: &mut Shared<'_>) -> Result<LoopSample, MemoryError> {
         if self.still_idles(shared.python)? {
             let mut sample = self.empty_sample();
-            self.fill_idle(&mut sample);
+            self.fill_idle(shared.now_ns, &mut sample);
             self.fill_load(shared, &mut sample);
             return Ok(sample);
         }
@@ -198,7 +196,7 @@ impl LoopSampler {
             // Whether it polls could not be told.
             Some((_, None)) => {}
             Some((at, Some(reading))) if reading.polled_at.is_none() => {
-                self.fill_idle(&mut sample);
+                self.fill_idle(shared.now_ns, &mut sample);
                 self.idles_at = proven.then_some(at);
             }
             Some((at, Some(reading))) => {
@@ -213,7 +211,7 @@ impl LoopSampler {
             None if self.is_polling() => {
                 let frames = &self.stack.chain().frames;
                 self.opaque.note_idle(frames);
-                self.fill_idle(&mut sample);
+                self.fill_idle(shared.now_ns, &mut sample);
             }
             None => {
                 let inner = self.opaque_inner_frames(shared);
@@ -226,9 +224,6 @@ impl LoopSampler {
                     begun_by.map(|at| shared.python.facts.to_our_monotonic(at));
                 self.fill_busy(shared, &mut sample, inner, turn);
             }
-        }
-        if sample.activity != LoopActivity::Idle {
-            self.idle_ticks = 0;
         }
         self.fill_load(shared, &mut sample);
         Ok(sample)
@@ -248,12 +243,13 @@ impl LoopSampler {
         }
     }
 
-    fn fill_idle(&mut self, sample: &mut LoopSample) {
+    fn fill_idle(&mut self, now_ns: u64, sample: &mut LoopSample) {
         sample.activity = LoopActivity::Idle;
         sample.torn = false;
-        self.idle_ticks = self.idle_ticks.saturating_add(1);
-        if self.watches_state || self.idle_ticks.is_multiple_of(STATE_EVERY_IDLE) {
+        let is_due = now_ns.saturating_sub(self.state_at_ns) >= IDLE_STATE_EVERY_NS;
+        if self.watches_state || is_due {
             sample.os_state = self.os.state();
+            self.state_at_ns = now_ns;
         }
         self.same_turn_ticks = 0;
         self.last_identity = 0;
