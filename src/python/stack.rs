@@ -302,8 +302,8 @@ impl StackReader {
         settled
     }
 
-    /// True if the innermost frame lay where it was read, though the stack is not proven, or what
-    /// was read along is not settled: another pass may do it.
+    /// True if all frames lay where it was read, though the stack is not proven, or what was read
+    /// along is not settled: another pass may do it.
     #[must_use]
     pub const fn moves_within(&self) -> bool {
         self.moves_within
@@ -329,7 +329,8 @@ impl StackReader {
             self.expect_again(layout);
             return true;
         }
-        self.moves_within = !two.is_empty();
+        let is_cut = two.last().is_none_or(|last| !last.previous.is_null());
+        self.moves_within = cframe.is_some() || !is_cut;
         // Another look follows, or else is asked for by whoever wants what both agree on.
         let both = !is_next && cframe.is_some() && looks.chase(looks.first, one).is_some();
         self.common = match both {
@@ -345,10 +346,13 @@ impl StackReader {
         let Some(innermost) = frames.first().filter(|_| self.chain.proven) else {
             return false;
         };
-        // The first pass is the one that has proven it, or else is looked at too.
-        let stands = looks.innermost(looks.second) == Some((cframe, innermost.addr))
-            && looks.has_called(looks.second, frames)
-            && (is_next || looks.has_called(looks.first, frames));
+        let is_innermost = looks.innermost(looks.second) == Some((cframe, innermost.addr));
+        let stands = is_innermost
+            && match is_next {
+                // The first pass is the one that has proven it just now.
+                true => looks.has_called(looks.second, frames),
+                false => looks.has(looks.second, frames) && looks.has(looks.first, frames),
+            };
         if stands && let Some(now) = looks.frame(looks.second, innermost.addr, &mut 0) {
             frames[0] = now;
         }
@@ -413,6 +417,8 @@ impl StackReader {
             }
         }
         let unsettled = std::mem::take(&mut self.unsettled);
+        // The last pass is not one over what is told now.
+        self.has_pass = false;
         self.chain.proven = !unsettled.is_empty();
         self.chain.frames = if self.chain.proven { unsettled } else { stable };
         Ok(false)

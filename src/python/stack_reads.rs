@@ -206,21 +206,26 @@ impl Ranges {
         self.add(within);
     }
 
-    /// Takes in haunts that lie close to these ranges, so that all of a stack that moves is read;
-    /// as far as hardly more is to be read with them.
+    /// Takes in haunts, so that all of a stack that moves is read; of those that lie apart from
+    /// these ranges a few.
     pub fn take_in_haunts(&mut self, layout: &Layout, haunts: &Haunts) {
-        let most = self.bounds.len() + MORE_RANGES;
-        let haunts = haunts.iter();
-        for (addr, _) in haunts.filter(|(_, haunt)| haunt.kind != HauntKind::Shim) {
+        let more = |ranges: &Vec<_>| ranges.len() + MORE_RANGES;
+        let (most, most_shims) = (more(&self.bounds), more(&self.shims));
+        for (addr, haunt) in haunts.iter() {
             let range = (addr.0, addr.0.saturating_add(layout.frame.size));
-            let has_room = self.bounds.len() < most;
-            match self.bounds.iter_mut().find(|known| is_near(known, &range)) {
+            let (ranges, most) = match haunt.kind {
+                HauntKind::Shim => (&mut self.shims, most_shims),
+                _ => (&mut self.bounds, most),
+            };
+            let has_room = ranges.len() < most;
+            match ranges.iter_mut().find(|known| is_near(known, &range)) {
                 Some(known) => *known = joined(*known, range),
-                None if has_room => self.bounds.push(range),
+                None if has_room => ranges.push(range),
                 None => {}
             }
         }
         self.join_neighbours();
+        self.take_in_shims();
     }
 
     fn extend(&mut self, top: Option<RemoteAddr>) {
