@@ -4,10 +4,11 @@
 //! read again in one vectored call, twice: if they are the same both times and link up from the
 //! thread's innermost frame to its outermost, the stack stood there at the moment in between.
 //! The first pass goes inwards and the second outwards: what is innermost moves most, so its two
-//! reads are next to each other. Between them the thread is asked for its innermost frame, and
-//! shims are read, once: they say nothing but where they lead, and stand as long as the frame that
-//! was called through them. Where one look follows the other at once, the pass of the last one
-//! serves as the first of the next.
+//! reads are next to each other. Between them the thread is asked for its innermost frame, after
+//! the first and before the second.
+//! Where one look follows the other at once, the pass of the last one serves as the first of the
+//! next. Shims are not read twice then: they say nothing but where they lead, and stand as long as
+//! the frame that was called through them.
 //! What has moved is followed frame by frame, and the whole is proven again.
 
 use asyncspy_model::RemoteAddr;
@@ -16,7 +17,7 @@ use super::frame::{FrameChain, MAX_FRAMES, Owner, RawFrame};
 use super::haunts::Haunts;
 pub use super::stack_passes::Proven;
 pub(crate) use super::stack_passes::same_frame;
-use super::stack_passes::{Looks, MAX_PROVEN, Passes, common_outer};
+use super::stack_passes::{Looks, MAX_PROVEN, Pass, Passes, common_outer};
 use super::stack_reads::{Ahead, EntryPlan, Expected, Plan, Ranges, entry};
 use crate::layout::Layout;
 use crate::target::gather::Gather;
@@ -150,9 +151,13 @@ impl StackReader {
     /// Adds both passes over the predicted stack to a batch, and what shall be read with them.
     pub fn plan(&mut self, layout: &Layout, too: &mut dyn Alongside, gather: &mut Gather) {
         self.kept_for = 0;
-        let frames = self.predicted.iter().take(MAX_PROVEN).copied();
-        self.ranges
-            .take_frames(layout, frames, self.top, too.within(layout));
+        let frames = self.predicted.iter().take(MAX_PROVEN);
+        self.ranges.take_frames(
+            layout,
+            frames.map(|frame| frame.read_twice()),
+            self.top,
+            too.within(layout),
+        );
         self.add_passes(layout, too, gather);
     }
 
@@ -170,7 +175,8 @@ impl StackReader {
             .first
             .add_ranges(self.ranges.bounds(), true, gather);
         gather.then();
-        self.add_last_pass(layout, too, true, gather);
+        self.passes.entry_again = Some(EntryPlan::default());
+        self.add_last_pass(layout, too, false, gather);
     }
 
     fn add_last_pass(
@@ -189,6 +195,9 @@ impl StackReader {
             .add_ranges(shims.unwrap_or_default(), false, gather);
         too.between(gather);
         gather.then();
+        if let Some(entry) = &mut passes.entry_again {
+            entry.add(layout, self.thread, self.cframe, gather);
+        }
         passes
             .second
             .add_ranges(self.ranges.bounds(), false, gather);
@@ -217,6 +226,7 @@ impl StackReader {
         }
         self.kept_for -= 1;
         std::mem::swap(&mut self.passes.first, &mut self.passes.second);
+        self.passes.entry_again = None;
         self.add_last_pass(layout, too, with_shims, gather);
     }
 
@@ -225,10 +235,7 @@ impl StackReader {
         self.has_pass = false;
         let frames = self.chain.frames.iter().take(depth + 1);
         self.glanced = frames.len();
-        let expected = frames.map(|frame| Expected {
-            is_shim: false,
-            ..frame.into()
-        });
+        let expected = frames.map(|frame| Expected::from(frame).read_twice());
         self.kept_for = 0;
         self.ranges.take_frames(layout, expected, None, None);
         self.glanced_entry
@@ -321,8 +328,16 @@ impl StackReader {
         }
         self.has_moved = true;
         let (one, two) = (&mut self.common, &mut self.chain.frames);
-        let cframe = looks.chase(looks.second, two);
-        let proven = cframe.filter(|_| looks.has(looks.first, two));
+        let after = chase(looks, looks.second, looks.innermost(), two);
+        let mut proven = after.filter(|_| looks.has(looks.first, two));
+        let mut before = None;
+        if proven.is_none() && !is_next {
+            before = chase(looks, looks.first, looks.innermost_before(), one);
+            proven = before.filter(|_| looks.has(looks.second, one));
+            if proven.is_some() {
+                std::mem::swap(one, two);
+            }
+        }
         self.chain.proven = proven.is_some();
         if let Some(cframe) = proven {
             self.cframe = cframe;
@@ -330,12 +345,11 @@ impl StackReader {
             return true;
         }
         let is_cut = two.last().is_none_or(|last| !last.previous.is_null());
-        self.moves_within = cframe.is_some() || !is_cut;
+        self.moves_within = after.is_some() || !is_cut;
         // Another look follows, or else is asked for by whoever wants what both agree on.
-        let both = !is_next && cframe.is_some() && looks.chase(looks.first, one).is_some();
-        self.common = match both {
-            true => common_outer(one, two),
-            false => Vec::new(),
+        self.common = match before.and(after) {
+            Some(_) => common_outer(one, two),
+            None => Vec::new(),
         };
         false
     }
@@ -346,7 +360,7 @@ impl StackReader {
         let Some(innermost) = frames.first().filter(|_| self.chain.proven) else {
             return false;
         };
-        let is_innermost = looks.innermost(looks.second) == Some((cframe, innermost.addr));
+        let is_innermost = looks.innermost() == Some((cframe, innermost.addr));
         let stands = is_innermost
             && match is_next {
                 // The first pass is the one that has proven it just now.
@@ -515,7 +529,7 @@ impl StackReader {
         let view = memory.as_view();
         // The last batch has seen the entry a moment ago, or else is too old to follow.
         let looks = self.passes.read(layout, gather, gather);
-        let seen = looks.innermost(looks.second);
+        let seen = looks.innermost();
         let is_recent = seen.is_some();
         let (cframe, mut at) = match seen {
             Some(seen) => seen,
@@ -553,6 +567,20 @@ impl StackReader {
         self.previous_chain = walked;
         Ok(())
     }
+}
+
+/// Collects the frames from the innermost outwards, as this pass has read them. Returns the C
+/// frame, or null where there is none; `None` if not all of them were read.
+fn chase(
+    looks: Looks<'_>,
+    pass: Pass<'_>,
+    innermost: Option<(RemoteAddr, RemoteAddr)>,
+    frames: &mut Vec<RawFrame>,
+) -> Option<RemoteAddr> {
+    frames.clear();
+    let (cframe, innermost) = innermost?;
+    let whole = looks.chase_from(pass, innermost, frames);
+    whole.then_some(cframe)
 }
 
 /// The innermost frame on the data stack, in versions that have one.

@@ -21,10 +21,12 @@ pub(super) struct Passes {
     pub first: Plan,
     /// The one after.
     pub second: Plan,
-    /// Shims, read once in between.
+    /// Shims, read once in between where they are in none of the two.
     pub shims: Plan,
-    /// The thread's innermost frame, read in between.
+    /// The thread's innermost frame, read after the first.
     pub entry: EntryPlan,
+    /// The same, read again before the second, unless little is read in between.
+    pub entry_again: Option<EntryPlan>,
 }
 
 impl Passes {
@@ -75,13 +77,22 @@ pub(super) struct Looks<'a> {
 }
 
 impl<'a> Looks<'a> {
-    /// The C frame, where there is one, and the innermost frame in between; `None` when that is
-    /// where this pass has read nothing.
-    pub fn innermost(&self, pass: Pass<'_>) -> Option<(RemoteAddr, RemoteAddr)> {
-        let gather = self.second.gather;
-        self.passes.entry.innermost(self.layout, gather, |addr| {
-            pass.bytes(addr, 8, &mut 0).map(Fields)
-        })
+    /// The C frame, where there is one, and the innermost frame after the first pass; `None` when
+    /// that is where the pass has read nothing.
+    pub fn innermost_before(&self) -> Option<(RemoteAddr, RemoteAddr)> {
+        self.innermost_of(&self.passes.entry, self.first)
+    }
+
+    /// The same before the second pass.
+    pub fn innermost(&self) -> Option<(RemoteAddr, RemoteAddr)> {
+        let passes = self.passes;
+        let entry = passes.entry_again.as_ref().unwrap_or(&passes.entry);
+        self.innermost_of(entry, self.second)
+    }
+
+    fn innermost_of(&self, entry: &EntryPlan, pass: Pass<'_>) -> Option<(RemoteAddr, RemoteAddr)> {
+        let inside = |addr| pass.bytes(addr, 8, &mut 0).map(Fields);
+        entry.innermost(self.layout, self.second.gather, inside)
     }
 
     /// A frame as this pass has read it, or a shim. `hint` is where the last one was found.
@@ -99,15 +110,6 @@ impl<'a> Looks<'a> {
     fn shim_bytes(&self, addr: RemoteAddr) -> Option<&'a [u8]> {
         let (gather, size) = (self.second.gather, self.layout.frame.size);
         self.passes.shims.bytes(gather, addr, size, &mut 0)
-    }
-
-    /// Collects the frames from the innermost outwards, as this pass has read them. Returns the
-    /// C frame, or null where there is none; `None` if not all of them were read.
-    pub fn chase(&self, pass: Pass<'_>, frames: &mut Vec<RawFrame>) -> Option<RemoteAddr> {
-        frames.clear();
-        let (cframe, innermost) = self.innermost(pass)?;
-        let whole = self.chase_from(pass, innermost, frames);
-        whole.then_some(cframe)
     }
 
     /// Collects the frames from this one outwards; true if all of them were read.

@@ -72,6 +72,16 @@ pub(super) struct Expected {
     pub is_shim: bool,
 }
 
+impl Expected {
+    /// The same, to be read with each pass whatever it is.
+    pub const fn read_twice(self) -> Self {
+        Self {
+            is_shim: false,
+            ..self
+        }
+    }
+}
+
 impl From<&RawFrame> for Expected {
     fn from(frame: &RawFrame) -> Self {
         Self {
@@ -182,10 +192,6 @@ impl Ranges {
         self.sorted.sort_unstable_by_key(|(addr, _)| *addr);
         for (addr, haunt) in &self.sorted {
             let (start, end) = (addr.0, addr.0.saturating_add(layout.frame.size));
-            if haunt.kind == HauntKind::Shim {
-                add_range(&mut self.shims, (start, end));
-                continue;
-            }
             match (self.bounds.last_mut(), self.heights.last_mut()) {
                 (Some((_, high)), Some(height)) if start <= high.saturating_add(NEAR) => {
                     *high = end.max(*high);
@@ -197,7 +203,6 @@ impl Ranges {
                 }
             }
         }
-        self.take_in_shims();
         self.extend(top);
         let mut order: Vec<_> = self.heights.drain(..).zip(self.bounds.drain(..)).collect();
         order.sort_unstable_by_key(|(height, _)| Reverse(*height));
