@@ -10,6 +10,7 @@
 //! - [`recording`]: an interpreter whose memory was recorded.
 //! - [`locals`]: local variables as short texts.
 
+mod alongside;
 pub mod attach;
 mod attributes;
 pub mod code;
