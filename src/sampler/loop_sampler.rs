@@ -37,6 +37,10 @@ const ATTEMPT_NS: u64 = 15_000;
 /// takes to read both at once.
 const AGAIN_WITHIN_NS: u64 = 10_000;
 
+/// So many looks may find frames where nothing is read: what is torn leads anywhere, and another
+/// look costs far less than to follow a stack that moves.
+const MISSES: usize = 2;
+
 /// The queues of a loop change slowly compared with ticks: how often they are looked at.
 const LOAD_EVERY_NS: u64 = 50_000_000;
 
@@ -296,6 +300,7 @@ impl LoopSampler {
         };
         if is_recent {
             // Where it does not stand as it did, the next pass may show it where this one has.
+            let mut misses = 0;
             for _ in 0..shared.attempts {
                 std::mem::swap(gather, &mut self.before);
                 gather.clear();
@@ -305,7 +310,8 @@ impl LoopSampler {
                     self.seen = too.seen;
                     return Ok((too.turn, true));
                 }
-                if !stack.moves_within() {
+                misses += usize::from(!stack.moves_within());
+                if misses > MISSES {
                     break;
                 }
             }
