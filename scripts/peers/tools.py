@@ -76,8 +76,8 @@ def threads_of(pid):
 
 
 def read_folded(path):
-    """(stack, weight) of each line."""
-    with open(path) as file:
+    """(stack, weight) of each line. What a peer has read of a stack that moved may be no text."""
+    with open(path, errors="replace") as file:
         rows = [row.rstrip("\n").rpartition(" ") for row in file]
     return [(stack, float(weight)) for stack, _, weight in rows]
 
