@@ -62,7 +62,10 @@ impl StackTable {
             return Some(*id);
         }
         let id = self.intern_places(python, caches, frames, events)?;
-        if is_told {
+        let has_place = |frame: &&RawFrame| frame.owner != Owner::Shim;
+        // What could not be read this time may be read the next.
+        let is_whole = self.key.len() == frames.iter().filter(has_place).count();
+        if is_told && is_whole {
             if self.raw_ids.len() >= MAX_STACKS {
                 self.raw_ids.clear();
             }
