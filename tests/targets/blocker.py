@@ -11,10 +11,11 @@ KIND is one of the names in `KINDS` or `mixed`. A stall happens in a task named
 command `go`. Beside `quit`:
 
     truth   {"stalls": [{"kind", "task", "task_id", "handler", "began_ns",
-            "ended_ns", "function", "file", "line", "last_line", "callbacks"}],
-            "gaps", "finished", "now_ns", "loops", "pid"}, times on
-            CLOCK_MONOTONIC; `gaps` are the pauses of more than 50 ms that no
-            stall explains
+            "ended_ns", "over_ns", "function", "file", "line", "last_line",
+            "callbacks"}], "gaps", "finished", "now_ns", "loops", "pid"}, times on
+            CLOCK_MONOTONIC; the turn that was held was over between `ended_ns` and
+            `over_ns`, the first look at the clock in the next turn; `gaps` are the
+            pauses of more than 50 ms that no stall explains
     go      begin, after `--hold`
 
 A stall that runs in C with the GIL held delays the answer until it ends.
@@ -48,7 +49,7 @@ def log(kind, function, began, ended, callbacks=1):
         record["handler"] = kind + "_handler"
     record.update(began_ns=began, ended_ns=ended, function=function.__name__)
     record.update(file=function.__code__.co_filename, line=first, last_line=last)
-    record["callbacks"] = callbacks
+    record.update(callbacks=callbacks, over_ns=ended)
     stalls.append(record)
 
 
@@ -155,6 +156,7 @@ async def drive(options, kinds, go):
         seconds = options.duration or dice.uniform(0.05, 1.5)
         await asyncio.sleep(dice.uniform(0.05, 0.3) if not options.period else 0.05)
         await stall(kinds[index % len(kinds)], seconds)
+        stalls[-1]["over_ns"] = time.monotonic_ns()
         index += 1
         if options.period:
             rest = began + options.period - time.monotonic()
