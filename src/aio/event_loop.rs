@@ -12,6 +12,9 @@ use crate::target::memory::{MemoryError, MemoryViewExt};
 /// Most timers that are looked at to count the late ones.
 const MAX_LATE: usize = 100_000;
 
+/// What is read of a deque, a list or a bool.
+const HEAD: u64 = 32;
+
 /// What a loop object says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoopFacts {
@@ -104,14 +107,21 @@ impl LoopFacts {
     }
 
     fn read_attributes(&mut self, objects: Objects<'_>) -> Result<(), MemoryError> {
+        let mut debug = None;
         for (name, value) in objects.attributes(self.addr)? {
             if objects.str_equals(name, "_ready")? {
                 self.queues.ready = value;
             } else if objects.str_equals(name, "_scheduled")? {
                 self.queues.scheduled = value;
             } else if objects.str_equals(name, "_debug")? {
-                self.debug = objects.read_int(value)? == Some(1);
+                debug = Some(value);
             }
+        }
+        let queues = [self.queues.ready, self.queues.scheduled].into_iter();
+        let read_next = queues.chain(debug).map(|addr| (addr, HEAD));
+        objects.view.expect(&mut read_next.into_iter())?;
+        if let Some(debug) = debug {
+            self.debug = objects.read_int(debug)? == Some(1);
         }
         Ok(())
     }

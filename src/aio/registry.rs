@@ -3,7 +3,7 @@
 use asyncspy_model::{FaultKind, Faults, RemoteAddr};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::task_list::walk_list;
+use super::task_list::{are_empty, walk_list};
 use super::task_set::{ReadSet, read_set, read_weak_set};
 use crate::layout::{Layout, RunningTask, TaskRegistry};
 use crate::python::object::Objects;
@@ -14,6 +14,9 @@ use crate::target::memory::{Fields, MemoryError, MemoryViewExt};
 
 /// `md_dict` of a module (`PyModuleObject`, Objects/moduleobject.c).
 const MODULE_DICT: u64 = 16;
+
+/// `sizeof(PyDictObject)` (Include/cpython/dictobject.h).
+const DICT_SIZE: u64 = 48;
 
 /// The parts of asyncio's modules that matter, by interpreter. Looked up once: the table of
 /// modules is long.
@@ -138,6 +141,8 @@ impl Registries {
         registry: Registry,
     ) -> Result<Option<Containers>, MemoryError> {
         let dicts = [registry.tasks.1, registry.accelerator.1];
+        let mut heads = dicts.iter().map(|dict| (*dict, DICT_SIZE));
+        objects.view.expect(&mut heads)?;
         let shapes = dicts.map(|dict| dict_shape(objects, dict));
         if let Some((known, containers)) = self.containers.get(&interpreter.id)
             && *known == shapes
@@ -163,15 +168,23 @@ impl Registries {
         threads: &[Thread],
         registered: &mut Registered,
     ) -> Result<(), MemoryError> {
+        let memory = image.memory();
         let of_threads = threads
             .iter()
             .map(|thread| thread.addr.offset(layout.thread.asyncio_tasks_head));
+        let of_threads: Vec<_> = of_threads.collect();
+        let empty = are_empty(memory, &of_threads)?;
+        // What a thread leaves behind goes there: it is read after the lists of all threads.
         let of_interpreter = interpreter
             .addr
             .offset(layout.interpreter.asyncio_tasks_head);
-        for head in of_threads.chain([of_interpreter]) {
+        let heads = of_threads.into_iter().zip(empty);
+        for (head, is_empty) in heads.chain([(of_interpreter, false)]) {
             let guess = self.guesses.remove(&head).unwrap_or_default();
-            let list = walk_list(image.memory(), head, &guess)?;
+            if is_empty || (guess.is_empty() && are_empty(memory, &[head])? == [true]) {
+                continue;
+            }
+            let list = walk_list(memory, head, &guess)?;
             if !list.proven {
                 registered.faults.add(FaultKind::TasksUnreachable);
             }

@@ -112,7 +112,7 @@ impl Snapshooter {
             tasks: Vec::new(),
             threads: Vec::new(),
         };
-        let ids = ThreadIds::read(python.facts.pid);
+        let ids = ThreadIds::read(&python.facts);
         for interpreter in interpreters {
             let view = self.read_interpreter(python, &image, interpreter, &mut faults)?;
             self.describe(python, &view, &ids, options, &mut snapshot, &mut faults);

@@ -52,6 +52,29 @@ struct Links {
     prev: RemoteAddr,
 }
 
+/// Whether each list of these heads has no node, by one look at the heads in their order. A list
+/// that does not look like one has some.
+///
+/// # Errors
+/// [`MemoryError::Gone`] and [`MemoryError::Denied`] only.
+pub fn are_empty(
+    memory: &dyn ProcessMemory,
+    heads: &[RemoteAddr],
+) -> Result<Vec<bool>, MemoryError> {
+    let links = Walk::new(memory, RemoteAddr::NULL, &[]).read_links(heads)?;
+    let of_none = |head| {
+        Some(Links {
+            next: head,
+            prev: head,
+        })
+    };
+    Ok(heads
+        .iter()
+        .zip(links)
+        .map(|(head, links)| links == of_none(*head))
+        .collect())
+}
+
 /// Walks the list with this head. `guess` is where its nodes were before, newest first; a good
 /// guess makes it fast, a bad one costs a little and harms nothing.
 ///
@@ -76,7 +99,7 @@ pub fn walk_list(
 /// changes meanwhile.
 fn guess_by_pages(memory: &dyn ProcessMemory, head: RemoteAddr) -> Vec<RemoteAddr> {
     let image = PageImage::by_blocks(memory, BLOCK);
-    let mut nodes = Vec::new();
+    let (mut nodes, mut seen) = (Vec::new(), FxHashSet::default());
     let (mut behind, mut odd) = (head, 0);
     let mut at = image.read_ptr(head.offset(8));
     while let Ok(node) = at
@@ -84,6 +107,7 @@ fn guess_by_pages(memory: &dyn ProcessMemory, head: RemoteAddr) -> Vec<RemoteAdd
         && !node.is_null()
         && nodes.len() < MAX_NODES
         && odd < MAX_ODD
+        && seen.insert(node)
     {
         odd += usize::from(image.read_ptr(node) != Ok(behind));
         nodes.push(node);
@@ -97,9 +121,9 @@ struct Walk<'a> {
     memory: &'a dyn ProcessMemory,
     head: RemoteAddr,
     guess: &'a [RemoteAddr],
-    /// Where the walk is in the guess, as long as it follows that.
-    expected: usize,
-    /// Positions in the guess, once the walk has left it.
+    /// Where in the guess the node is that should come next, as long as the walk follows it.
+    expected: Option<usize>,
+    /// Positions in the guess, once the walk has left it: then a node may be met twice.
     position: Option<FxHashMap<RemoteAddr, usize>>,
     found: WalkedList,
     /// Nodes reached, the head first; the last one is where the walk stands.
@@ -123,7 +147,7 @@ impl<'a> Walk<'a> {
             memory,
             head,
             guess,
-            expected: 0,
+            expected: Some(0),
             position: None,
             found: WalkedList::default(),
             path: vec![head],
@@ -147,24 +171,34 @@ impl<'a> Walk<'a> {
         let bound = 10_000 + 4 * self.guess.len();
         let mut barren = 0;
         for _ in 0..bound {
-            if barren > HEAD_ATTEMPTS {
+            if barren > HEAD_ATTEMPTS || self.found.nodes.len() > MAX_NODES {
                 break;
             }
             let here = *self.path.last().unwrap_or(&self.head);
+            if let Some(at) = self.expected.take() {
+                self.advance(here, None, at)?;
+                if self.found.proven {
+                    break;
+                }
+                if self.expected.is_some() {
+                    continue;
+                }
+            }
             match self.look(here)? {
                 Look::Before(node) if node == self.head => {
                     self.found.proven = true;
-                    return Ok(());
+                    break;
                 }
-                Look::Before(node) => self.advance(here, node)?,
+                Look::Before(node) => match self.position_of(node) {
+                    Some(at) => self.advance(here, None, at)?,
+                    None => self.advance(here, Some(node), self.guess.len())?,
+                },
                 Look::Gone if self.path.len() > 1 => {
+                    self.positions();
                     self.path.pop();
                 }
                 // Its end changes all the time, or its thread has ended.
                 Look::Gone => barren += 1,
-            }
-            if self.found.nodes.len() > MAX_NODES {
-                break;
             }
         }
         Ok(())
@@ -187,16 +221,22 @@ impl<'a> Walk<'a> {
         Ok(Look::Gone)
     }
 
-    /// Takes `node`, which is before `here`, and as many of the guessed nodes before it as prove
-    /// true in the order of reading.
-    fn advance(&mut self, here: RemoteAddr, node: RemoteAddr) -> Result<(), MemoryError> {
-        let mut batch = vec![here, node];
-        if let Some(at) = self.position_of(node) {
-            let rest = self.guess.iter().skip(at + 1).take(BATCH);
-            batch.extend(rest.copied());
-            self.expected = at;
-        }
+    /// Takes as many nodes before `here` as prove true in the order of reading: `node`, if given,
+    /// and those of the guess from `at` on. After its last one the head is tried.
+    fn advance(
+        &mut self,
+        here: RemoteAddr,
+        node: Option<RemoteAddr>,
+        at: usize,
+    ) -> Result<(), MemoryError> {
+        let mut batch = vec![here];
+        batch.extend(node);
+        let rest = self.guess.get(at..).unwrap_or_default();
+        batch.extend(rest.iter().take(BATCH));
+        let ends = node.is_none() && rest.len() <= BATCH;
+        batch.extend(ends.then_some(self.head));
         let links = self.read_links(&batch)?;
+        let mut taken = 0;
         for pair in 0..batch.len() - 1 {
             let (Some(nearer), Some(farther)) = (links[pair], links[pair + 1]) else {
                 break;
@@ -204,23 +244,26 @@ impl<'a> Walk<'a> {
             if nearer.prev != batch[pair + 1] || farther.next != batch[pair] {
                 break;
             }
-            self.path.push(batch[pair + 1]);
-            self.found.nodes.push(batch[pair + 1]);
-            self.expected += 1;
+            taken += 1;
         }
+        self.found.proven = ends && taken == batch.len() - 1;
+        let new = &batch[1..=taken - usize::from(self.found.proven)];
+        self.path.extend(new);
+        self.found.nodes.extend(new);
+        let follows = taken == batch.len() - 1 && node.is_none();
+        self.expected = follows.then_some(at + taken);
         Ok(())
     }
 
-    /// Where a node is in the guess: as a rule where the walk stands in it.
+    /// Where a node is in the guess.
     fn position_of(&mut self, node: RemoteAddr) -> Option<usize> {
-        if self.position.is_none() && self.guess.get(self.expected) == Some(&node) {
-            return Some(self.expected);
-        }
+        self.positions().get(&node).copied()
+    }
+
+    fn positions(&mut self) -> &FxHashMap<RemoteAddr, usize> {
         let guess = self.guess.iter().enumerate();
-        let position = self
-            .position
-            .get_or_insert_with(|| guess.map(|(at, node)| (*node, at)).collect());
-        position.get(&node).copied()
+        self.position
+            .get_or_insert_with(|| guess.map(|(at, node)| (*node, at)).collect())
     }
 
     /// The links of these nodes, read in this order; `None` for one that cannot be read.
@@ -311,18 +354,25 @@ mod tests {
         (0..count).map(|at| (order[at], links(at))).collect()
     }
 
+    fn shifting(order: &[u64], change: impl Fn(usize, &mut Ring) + 'static) -> Shifting {
+        Shifting {
+            nodes: RefCell::new(ring(order)),
+            reads: RefCell::new(0),
+            change: Box::new(change),
+        }
+    }
+
+    fn remote(addrs: &[u64]) -> Vec<RemoteAddr> {
+        addrs.iter().map(|addr| RemoteAddr(*addr)).collect()
+    }
+
     fn walk(
         order: &[u64],
         guess: &[u64],
         change: impl Fn(usize, &mut Ring) + 'static,
     ) -> WalkedList {
-        let memory = Shifting {
-            nodes: RefCell::new(ring(order)),
-            reads: RefCell::new(0),
-            change: Box::new(change),
-        };
-        let guess: Vec<RemoteAddr> = guess.iter().map(|addr| RemoteAddr(*addr)).collect();
-        walk_list(&memory, RemoteAddr(order[0]), &guess).unwrap()
+        let memory = shifting(order, change);
+        walk_list(&memory, RemoteAddr(order[0]), &remote(guess)).unwrap()
     }
 
     fn addrs(list: &WalkedList) -> Vec<u64> {
@@ -338,6 +388,38 @@ mod tests {
             assert!(list.proven);
         }
         assert!(walk(&[16], &[32], |_, _| {}).proven);
+    }
+
+    #[test]
+    fn a_list_that_is_as_it_was_is_read_once() {
+        let memory = shifting(&[16, 32, 48, 64, 80], |_, _| {});
+        let list = walk_list(&memory, RemoteAddr(16), &remote(&[80, 64, 48, 32])).unwrap();
+        assert_eq!(addrs(&list), [80, 64, 48, 32]);
+        assert!(list.proven);
+        // The head stands at both ends.
+        assert_eq!(*memory.reads.borrow(), 6);
+    }
+
+    #[test]
+    fn a_guess_that_ends_too_early_or_too_late_is_none() {
+        let order = [16, 32, 48, 64, 80];
+        for guess in [
+            &[80, 64, 48][..],
+            &[80, 64, 48, 32, 96][..],
+            &[64, 48, 32][..],
+        ] {
+            let list = walk(&order, guess, |_, _| {});
+            assert_eq!(addrs(&list), [80, 64, 48, 32], "{guess:?}");
+            assert!(list.proven);
+        }
+    }
+
+    #[test]
+    fn an_empty_list_is_told_by_its_head() {
+        let memory = shifting(&[16], |_, _| {});
+        memory.nodes.borrow_mut().extend(ring(&[32, 48]));
+        let empty = are_empty(&memory, &remote(&[16, 32, 64])).unwrap();
+        assert_eq!(empty, [true, false, false]);
     }
 
     #[test]

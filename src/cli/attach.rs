@@ -13,8 +13,7 @@ use crate::python::Python;
 use crate::python::attach::AttachError;
 use crate::python::object::Objects;
 use crate::target::memory::{MemoryError, MemoryViewExt};
-use crate::target::process::{ProcessError, ProcessFacts};
-use crate::target::program::ProgramMark;
+use crate::target::process::{Fate, ProcessError, ProcessFacts};
 
 /// How long an interpreter that is just starting is waited for. From `exec` to the first line of
 /// a program CPython takes about 20 ms, several times that on a busy machine.
@@ -31,15 +30,6 @@ const MAX_REPLACEMENTS: usize = 2;
 pub struct Attached {
     python: Python,
     snapshooter: Snapshooter,
-    program: Option<ProgramMark>,
-}
-
-/// What has become of a process that was attached to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Unchanged,
-    Replaced,
-    Ended,
 }
 
 impl Attached {
@@ -56,13 +46,11 @@ impl Attached {
     fn attach(pid: i32) -> Result<Self, AttachError> {
         let deadline = Instant::now() + START_PATIENCE;
         loop {
-            let program = ProgramMark::read(pid);
             match Python::attach(pid) {
                 Ok(python) => {
                     return Ok(Self {
                         python,
                         snapshooter: Snapshooter::for_one(),
-                        program,
                     });
                 }
                 Err(error) if may_pass(pid, &error) && Instant::now() < deadline => {
@@ -100,7 +88,7 @@ impl Attached {
         let mut replacements = 0;
         loop {
             let taken = self.snapshooter.take(&self.python, options);
-            match (taken, self.fate()) {
+            match (taken, self.python.facts.fate()) {
                 (Ok(snapshot), Fate::Unchanged) => return Ok(snapshot),
                 (Ok(snapshot), Fate::Ended) if snapshot.complete => {
                     note(&format!("process {pid} has ended since it was read"));
@@ -117,16 +105,6 @@ impl Attached {
                     *self = Self::open(pid)?;
                 }
             }
-        }
-    }
-
-    fn fate(&self) -> Fate {
-        if !self.python.facts.is_alive() {
-            Fate::Ended
-        } else if ProgramMark::read(self.pid()) != self.program {
-            Fate::Replaced
-        } else {
-            Fate::Unchanged
         }
     }
 

@@ -93,9 +93,10 @@ impl Python {
             _ => ProcessError::NoSuchProcess(pid).into(),
         })?;
         let memory = LiveMemory::new(pid);
+        let mappings = maps::first_of_each_file(&mappings);
         check_readable(&memory, &mappings)?;
         refuse_by_name(&facts, &mappings)?;
-        let files = first_mappings(&facts, &mappings);
+        let files = ranked(&facts, &mappings);
         let anchors = find_anchors(&memory, &files)
             .or_else(|| find_with_py_spy(&memory, &files))
             .ok_or_else(|| AttachError::NotPython {
@@ -211,7 +212,7 @@ fn explain(pid: i32, error: &LayoutError) -> AttachError {
 }
 
 /// One read of a mapped file tells whether reading is permitted.
-fn check_readable(memory: &LiveMemory, mappings: &[Mapping]) -> Result<(), AttachError> {
+fn check_readable(memory: &LiveMemory, mappings: &[&Mapping]) -> Result<(), AttachError> {
     let pid = memory.pid();
     let Some(first) = mappings.first() else {
         return Err(ProcessError::NoSuchProcess(pid).into());
@@ -224,7 +225,7 @@ fn check_readable(memory: &LiveMemory, mappings: &[Mapping]) -> Result<(), Attac
 }
 
 /// Interpreters that no reader here understands give themselves away by their files' names.
-fn refuse_by_name(facts: &ProcessFacts, mappings: &[Mapping]) -> Result<(), AttachError> {
+fn refuse_by_name(facts: &ProcessFacts, mappings: &[&Mapping]) -> Result<(), AttachError> {
     let names = mappings.iter().map(|mapping| mapping.path.as_path());
     let mut names = names.chain([facts.exe.as_path()]);
     let what = names.find_map(|path| {
@@ -257,18 +258,11 @@ fn version_in_name(name: &str) -> Option<(u8, u8)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// The lowest mapping of each file that may hold the interpreter, the executable first, then
-/// libpython, then `_asyncio`.
-fn first_mappings<'m>(facts: &ProcessFacts, mappings: &'m [Mapping]) -> Vec<&'m Mapping> {
-    let mut files: Vec<(u8, &Mapping)> = Vec::new();
-    for mapping in mappings {
-        let Some(rank) = rank(facts, &mapping.path) else {
-            continue;
-        };
-        if !files.iter().any(|(_, known)| known.inode == mapping.inode) {
-            files.push((rank, mapping));
-        }
-    }
+/// The files that may hold the interpreter, the executable first, then libpython, then
+/// `_asyncio`.
+fn ranked<'m>(facts: &ProcessFacts, mappings: &[&'m Mapping]) -> Vec<&'m Mapping> {
+    let rank = |mapping: &&'m Mapping| Some((rank(facts, &mapping.path)?, *mapping));
+    let mut files: Vec<_> = mappings.iter().filter_map(rank).collect();
     files.sort_by_key(|(rank, _)| *rank);
     files.into_iter().map(|(_, mapping)| mapping).collect()
 }
@@ -315,7 +309,7 @@ fn find_anchors(memory: &LiveMemory, files: &[&Mapping]) -> Option<Anchors> {
         {
             return Some(Anchors {
                 runtime: RemoteAddr(runtime.addr),
-                asyncio_table: find_asyncio_table(memory, files),
+                asyncio_table: find_asyncio_table(memory, files, Some((mapping, &elf))),
                 ..Anchors::default()
             });
         }
@@ -382,7 +376,7 @@ fn find_with_py_spy(memory: &LiveMemory, files: &[&Mapping]) -> Option<Anchors> 
     };
     if let Some(runtime) = info.get_symbol("_PyRuntime") {
         anchors.runtime = RemoteAddr(*runtime);
-        anchors.asyncio_table = find_asyncio_table(memory, files);
+        anchors.asyncio_table = find_asyncio_table(memory, files, None);
     } else {
         let config = py_spy::Config::default();
         let layout = PythonProcessLayout::new(&info, &process, &version, &config).ok()?;
@@ -391,13 +385,19 @@ fn find_with_py_spy(memory: &LiveMemory, files: &[&Mapping]) -> Option<Anchors> 
     Some(anchors)
 }
 
-/// Where `_asyncio` publishes its table; null when it does not, or is not loaded.
-fn find_asyncio_table(memory: &LiveMemory, files: &[&Mapping]) -> RemoteAddr {
+/// Where `_asyncio` publishes its table; null when it does not, or is not loaded. `open` is a file
+/// that is open already.
+fn find_asyncio_table(
+    memory: &LiveMemory,
+    files: &[&Mapping],
+    open: Option<(&Mapping, &ElfImage)>,
+) -> RemoteAddr {
     // A module of its own stands last; it is part of the executable where that is static.
-    let found = files.iter().rev().find_map(|mapping| {
-        let section = open_elf(memory.pid(), mapping)?.section(".AsyncioDebug")?;
-        Some(RemoteAddr(section.addr))
+    let found = files.iter().rev().find_map(|mapping| match open {
+        Some((known, elf)) if known == *mapping => elf.section(".AsyncioDebug"),
+        _ => open_elf(memory.pid(), mapping)?.section(".AsyncioDebug"),
     });
+    let found = found.map(|section| RemoteAddr(section.addr));
     found.unwrap_or(RemoteAddr::NULL)
 }
 

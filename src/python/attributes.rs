@@ -60,10 +60,10 @@ impl Objects<'_> {
                     .chunks_exact(stride as usize)
                     .map(|entry| Fields(entry).ptr(stride - 16));
                 let values = self.read_pointers(first, count)?;
-                let pairs = names.zip(values);
-                Ok(pairs
-                    .filter(|(name, value)| !name.is_null() && !value.is_null())
-                    .collect())
+                let mut pairs: Vec<_> = names.zip(values).collect();
+                pairs.retain(|(name, value)| !name.is_null() && !value.is_null());
+                self.expect_keys(&pairs)?;
+                Ok(pairs)
             }
         }
     }

@@ -244,10 +244,17 @@ impl<'a> Objects<'a> {
         addr: RemoteAddr,
     ) -> Result<Vec<(RemoteAddr, RemoteAddr)>, MemoryError> {
         let items = self.dict_pairs(addr)?;
-        // Whoever asks for the items looks at the keys.
-        self.view
-            .expect(&mut items.iter().map(|(key, _)| (*key, KEY_HEAD)))?;
+        self.expect_keys(&items)?;
         Ok(items)
+    }
+
+    /// Whoever asks for the items of a dict looks at the keys.
+    pub(super) fn expect_keys(
+        &self,
+        items: &[(RemoteAddr, RemoteAddr)],
+    ) -> Result<(), MemoryError> {
+        let mut keys = items.iter().map(|(key, _)| (*key, KEY_HEAD));
+        self.view.expect(&mut keys)
     }
 
     fn dict_pairs(&self, addr: RemoteAddr) -> Result<Vec<(RemoteAddr, RemoteAddr)>, MemoryError> {
@@ -372,8 +379,7 @@ impl<'a> Objects<'a> {
     ) -> Result<[Option<RemoteAddr>; N], MemoryError> {
         let mut found = [None; N];
         for part in self.dict_pairs(dict)?.rchunks(KEYS_AT_ONCE) {
-            self.view
-                .expect(&mut part.iter().map(|(key, _)| (*key, KEY_HEAD)))?;
+            self.expect_keys(part)?;
             for (key, value) in part {
                 for (found, name) in found.iter_mut().zip(names) {
                     if found.is_none() && self.str_equals(*key, name)? {

@@ -51,9 +51,11 @@ impl Recording {
             facts: ProcessFacts {
                 pid: NO_PROCESS,
                 inner_pid: header.inner_pid,
+                has_other_ids: false,
                 exe: PathBuf::new(),
                 command: format!("recorded Python {}", header.python),
                 start_ticks: 0,
+                program: None,
                 started_unix_ns: 0,
                 monotonic_shift_ns: 0,
             },

@@ -11,6 +11,13 @@ use crate::target::memory::{MemoryError, MemoryViewExt};
 /// `md_dict` of a module.
 const MODULE_DICT: u64 = 16;
 
+/// Bytes before an object that belong to it: the collector's head and the managed dict.
+const BEFORE: u64 = 32;
+
+/// What is fetched of a `Thread` and what is before it: where its attributes are, and where they
+/// are part of it, most of them.
+const AROUND: u64 = BEFORE + 160;
+
 /// Longest name that is read, in characters.
 const MAX_NAME: u64 = 1024;
 
@@ -41,7 +48,12 @@ impl ThreadNames {
         let Some(active) = objects.dict_get(dict, "_active")? else {
             return Ok(names);
         };
-        for (ident, thread) in objects.dict_items(active)? {
+        let threads = objects.dict_items(active)?;
+        let mut around = threads
+            .iter()
+            .map(|(_, thread)| (thread.before(BEFORE), AROUND));
+        objects.view.expect(&mut around)?;
+        for (ident, thread) in threads {
             let ident = objects.read_int(ident).ok().flatten();
             let name = objects.attribute(thread, "_name");
             if let (Some(ident), Ok(Some(name))) = (ident, name)

@@ -228,8 +228,12 @@ fn read_head(
     let layout = &objects.layout.type_;
     let head = objects.view.read_vec(class, layout.size as usize)?;
     let head = Fields(&head);
-    let name = read_c_string(objects, head.ptr(layout.name))?;
-    Ok((name, head.u64(layout.flags), head.ptr(layout.base)))
+    let (name, base) = (head.ptr(layout.name), head.ptr(layout.base));
+    // The base is looked at next.
+    let next = [(name, NAME_PART), (base, layout.size)];
+    objects.view.expect(&mut next.into_iter())?;
+    let name = read_c_string(objects, name)?;
+    Ok((name, head.u64(layout.flags), base))
 }
 
 /// A C string of printable characters; a type's name never holds others.

@@ -86,7 +86,7 @@ pub fn find_running_loops(
             let (tid, thread_name) = match known.iter().find(|known| known.is_in(&thread)) {
                 Some(known) => (known.tid, known.thread_name.clone()),
                 None => {
-                    let ids = ids.get_or_insert_with(|| ThreadIds::read(python.facts.pid));
+                    let ids = ids.get_or_insert_with(|| ThreadIds::read(&python.facts));
                     let Some(tid) = ids.outer(thread.native_id) else {
                         continue;
                     };

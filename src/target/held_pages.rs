@@ -175,7 +175,8 @@ impl HeldPages {
     ) -> Result<(), MemoryError> {
         let mut wanted = std::mem::take(&mut self.wanted);
         wanted.clear();
-        wanted.extend(pages.filter(|page| self.current(*page).is_none()));
+        // Null pointers are asked for as others are, and would spoil the call they are part of.
+        wanted.extend(pages.filter(|page| *page != 0 && self.current(*page).is_none()));
         sort_wanted(&mut wanted);
         let outcome = read_pages(memory, &wanted, |page, bytes| {
             self.store(page, bytes, budget)

@@ -237,7 +237,7 @@ pub fn touched_pages(range: (RemoteAddr, u64)) -> impl Iterator<Item = u64> {
 mod tests {
     use super::*;
     use crate::target::memory::{MemoryViewExt, Piece, piece};
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
 
     struct Holes;
 
@@ -308,6 +308,36 @@ mod tests {
         let image = PageImage::with_budget(&Holes, 2 * PAGE as usize);
         let greedy = [(RemoteAddr(PAGE), 8 * PAGE)];
         assert_eq!(image.prefetch(greedy), Err(MemoryError::Budget));
+    }
+
+    /// Counts the calls.
+    struct Counting(Cell<usize>);
+
+    impl MemoryView for Counting {
+        fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
+            Holes.read(addr, buf)
+        }
+    }
+
+    impl ProcessMemory for Counting {
+        fn gather(&self, pieces: &[Piece], buf: &mut [u8]) -> Result<usize, MemoryError> {
+            self.0.set(self.0.get() + 1);
+            Holes.gather(pieces, buf)
+        }
+
+        fn as_view(&self) -> &dyn MemoryView {
+            self
+        }
+    }
+
+    #[test]
+    fn a_null_pointer_among_others_costs_nothing() {
+        let memory = Counting(Cell::default());
+        let image = PageImage::new(&memory);
+        let ranges = [0, PAGE, 4 * PAGE].map(|addr| (RemoteAddr(addr), 8));
+        image.prefetch(ranges).unwrap();
+        assert_eq!(memory.0.get(), 1);
+        assert!(image.read_u8(RemoteAddr(8)).is_err());
     }
 
     /// Pages whose bytes can be changed; missing ones cannot be read.

@@ -1,10 +1,15 @@
 //! What is mapped where: `/proc/PID/maps`.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustc_hash::FxHashSet;
+
+use super::map_queries::query_mappings;
 use super::proc_file;
 
 /// One mapping of a file.
@@ -29,8 +34,20 @@ pub struct Mapping {
 /// # Errors
 /// When `/proc/PID/maps` cannot be read.
 pub fn read_mappings(pid: i32) -> io::Result<Vec<Mapping>> {
-    let text = proc_file::read(format!("/proc/{pid}/maps"))?;
+    let maps = File::open(format!("/proc/{pid}/maps"))?;
+    if let Some(mappings) = query_mappings(&maps) {
+        return Ok(mappings);
+    }
+    let text = proc_file::read_open(&maps)?;
     Ok(parse_mappings(&String::from_utf8_lossy(&text)))
+}
+
+/// The lowest mapping of each file, in order of address.
+#[must_use]
+pub fn first_of_each_file(mappings: &[Mapping]) -> Vec<&Mapping> {
+    let mut seen = FxHashSet::default();
+    let is_first = |mapping: &&Mapping| seen.insert(mapping.inode);
+    mappings.iter().filter(is_first).collect()
 }
 
 fn parse_mappings(text: &str) -> Vec<Mapping> {
@@ -53,15 +70,24 @@ fn parse_line(line: &str) -> Option<Mapping> {
         return None;
     }
     let (start, end) = range.split_once('-')?;
-    let deleted = path.ends_with(" (deleted)");
+    let (path, deleted) = split_deleted(OsStr::new(path));
     Some(Mapping {
         start: u64::from_str_radix(start, 16).ok()?,
         end: u64::from_str_radix(end, 16).ok()?,
         file_offset: u64::from_str_radix(offset, 16).ok()?,
         inode: inode.parse().ok()?,
-        path: PathBuf::from(path.trim_end_matches(" (deleted)")),
+        path,
         deleted,
     })
+}
+
+/// A path as the kernel gives it without its mark of a deleted file, and whether it had that.
+pub(super) fn split_deleted(path: &OsStr) -> (PathBuf, bool) {
+    let bytes = path.as_bytes();
+    match bytes.strip_suffix(b" (deleted)") {
+        Some(path) => (PathBuf::from(OsStr::from_bytes(path)), true),
+        None => (PathBuf::from(path), false),
+    }
 }
 
 /// Opens the very file that is mapped, also when it was deleted, lies in another mount namespace
@@ -98,6 +124,36 @@ fn open_same_inode(path: &Path, inode: u64) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn however_the_kernel_is_asked_it_says_the_same() {
+        let mut child = Command::new("sh")
+            .args(["-c", "echo ready; read go"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = [0; 6];
+        child
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut ready)
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let text = proc_file::read_text(format!("/proc/{pid}/maps")).unwrap();
+        let mappings = read_mappings(pid).unwrap();
+        assert!(mappings.len() > 2);
+        assert_eq!(mappings, parse_mappings(&text));
+        let files = first_of_each_file(&mappings);
+        assert!(files.len() < mappings.len());
+        assert_eq!(files[0], &mappings[0]);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(read_mappings(pid).is_err());
+    }
 
     #[test]
     fn paths_with_spaces_and_deleted_files_are_understood() {

@@ -5,6 +5,7 @@
 //! - [`image`]: its memory page by page, fetched in bulk. `held_pages`, [`page_reads`],
 //!   [`page_arena`], [`page_pool`]: how. [`proc_file`]: files below `/proc`.
 //! - [`maps`], [`elf`]: what is mapped where, sections and symbols of the mapped files.
+//!   `map_queries`: how newer kernels tell.
 //! - [`process`]: identity, command line, namespaces, clocks. [`program`]: whether it has exec'd.
 //! - [`threads`]: its threads as the kernel sees them.
 
@@ -12,6 +13,7 @@ pub mod elf;
 pub mod gather;
 mod held_pages;
 pub mod image;
+mod map_queries;
 pub mod maps;
 pub mod memory;
 pub mod page_arena;

@@ -12,7 +12,14 @@ const USUAL: usize = 4 << 10;
 /// # Errors
 /// When it cannot be opened or read; its process may have ended.
 pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
+    read_open(&File::open(path)?)
+}
+
+/// The contents of such a file that is open already.
+///
+/// # Errors
+/// When it cannot be read; its process may have ended.
+pub fn read_open(mut file: &File) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; USUAL];
     let mut len = 0;
     // Asking for its size and position first, as for other files, takes as long as reading it.
@@ -38,4 +45,15 @@ pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
 pub fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
     let bytes = read(path)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// True if a process is in the same namespace of this kind as asyncspy (namespaces(7)); false also
+/// when it may not be looked at.
+#[must_use]
+pub fn share_namespace(pid: i32, kind: &str) -> bool {
+    let link = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{kind}"));
+    match (link(&pid.to_string()), link("self")) {
+        (Ok(its), Ok(own)) => its == own,
+        _ => false,
+    }
 }

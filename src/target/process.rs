@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use nix::time::{ClockId, clock_gettime};
 
 use super::proc_file;
+use super::program::ProgramMark;
 
 /// What is known of a process before anything of its memory is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,17 +15,32 @@ pub struct ProcessFacts {
     pub pid: i32,
     /// Process id as the process sees it itself: differs in a pid namespace of its own.
     pub inner_pid: i32,
+    /// True if it knows its threads by other ids than asyncspy does, for the same reason.
+    pub has_other_ids: bool,
     /// Target of `/proc/PID/exe`; with the mark ` (deleted)` if so.
     pub exe: PathBuf,
     /// Command line, words joined by spaces.
     pub command: String,
     /// Start time in clock ticks since boot: with the pid it identifies the process.
     pub start_ticks: u64,
+    /// The program that it ran then; `None` where the kernel does not tell.
+    pub program: Option<ProgramMark>,
     /// Started at, wall clock.
     pub started_unix_ns: u64,
     /// Nanoseconds to subtract from the target's CLOCK_MONOTONIC to get ours: differs from 0 in
     /// a time namespace.
     pub monotonic_shift_ns: i64,
+}
+
+/// What has become of a process that was looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It runs the same program.
+    Unchanged,
+    /// It runs another program (`exec`).
+    Replaced,
+    /// It has ended.
+    Ended,
 }
 
 /// Why a process cannot be looked at.
@@ -65,12 +81,15 @@ impl ProcessFacts {
             Err(error) => return Err(Self::explain(pid, &error, &stat)),
         };
         let start_ticks = start_ticks(&stat).unwrap_or(0);
+        let (inner_pid, has_other_ids) = super::threads::inner_id(pid);
         Ok(Self {
             pid,
-            inner_pid: super::threads::inner_id(pid),
+            inner_pid,
+            has_other_ids,
             exe,
             command,
             start_ticks,
+            program: ProgramMark::parse(&stat),
             started_unix_ns: started_unix_ns(start_ticks),
             monotonic_shift_ns: monotonic_shift_ns(pid),
         })
@@ -86,16 +105,27 @@ impl ProcessFacts {
         }
     }
 
+    /// What has become of it.
+    #[must_use]
+    pub fn fate(&self) -> Fate {
+        let Ok(stat) = proc_file::read(format!("/proc/{}/stat", self.pid)) else {
+            return Fate::Ended;
+        };
+        let state = super::threads::parse_stat(&stat).map(|(state, _)| state);
+        if matches!(state, None | Some('Z' | 'X')) || start_ticks(&stat) != Some(self.start_ticks) {
+            Fate::Ended
+        } else if ProgramMark::parse(&stat) == self.program {
+            Fate::Unchanged
+        } else {
+            Fate::Replaced
+        }
+    }
+
     /// True while the process with this id is still the one that was looked up, and has not
     /// ended.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        let Ok(stat) = proc_file::read(format!("/proc/{}/stat", self.pid)) else {
-            return false;
-        };
-        let alive =
-            super::threads::parse_stat(&stat).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'));
-        alive && start_ticks(&stat) == Some(self.start_ticks)
+        self.fate() != Fate::Ended
     }
 
     /// The target's CLOCK_MONOTONIC in nanoseconds as ours.
@@ -134,6 +164,9 @@ fn started_unix_ns(start_ticks: u64) -> u64 {
 
 /// Difference of the target's monotonic clock to ours (time_namespaces(7)).
 fn monotonic_shift_ns(pid: i32) -> i64 {
+    if proc_file::share_namespace(pid, "time") {
+        return 0;
+    }
     let of = |who: &str| {
         let text = proc_file::read_text(format!("/proc/{who}/timens_offsets")).ok()?;
         parse_timens_offset(&text)

@@ -5,6 +5,7 @@ use std::fs;
 use rustc_hash::FxHashMap;
 
 use super::proc_file;
+use super::process::ProcessFacts;
 
 /// Kernel thread ids of the target in asyncspy's own pid namespace.
 #[derive(Clone, Debug, Default)]
@@ -16,12 +17,14 @@ pub struct ThreadIds {
 }
 
 impl ThreadIds {
-    /// Reads the ids of all threads of `pid` (`NSpid` of `/proc/PID/task/TID/status`).
+    /// Reads the ids of all threads of a process (`NSpid` of `/proc/PID/task/TID/status`), where
+    /// it sees others than asyncspy does.
     #[must_use]
-    pub fn read(pid: i32) -> Self {
-        if namespace_ids(&format!("/proc/{pid}/status")).len() <= own_depth() {
+    pub fn read(facts: &ProcessFacts) -> Self {
+        if !facts.has_other_ids {
             return Self::default();
         }
+        let pid = facts.pid;
         let mut inner_to_outer = FxHashMap::default();
         for tid in list_threads(pid) {
             let ids = namespace_ids(&format!("/proc/{pid}/task/{tid}/status"));
@@ -49,16 +52,17 @@ impl ThreadIds {
     }
 }
 
-/// How many pid namespaces deep asyncspy itself is, as `/proc` counts.
-fn own_depth() -> usize {
-    namespace_ids("/proc/self/status").len().max(1)
-}
-
-/// The id by which a process knows itself.
+/// The id by which a process knows itself, and whether its threads have other ids for it than for
+/// asyncspy, as those in a pid namespace of their own have.
 #[must_use]
-pub fn inner_id(pid: i32) -> i32 {
+pub fn inner_id(pid: i32) -> (i32, bool) {
+    if proc_file::share_namespace(pid, "pid") {
+        return (pid, false);
+    }
     let ids = namespace_ids(&format!("/proc/{pid}/status"));
-    ids.last().copied().unwrap_or(pid)
+    // As many as it is namespaces deep, counted from that of `/proc`.
+    let own_depth = namespace_ids("/proc/self/status").len().max(1);
+    (ids.last().copied().unwrap_or(pid), ids.len() > own_depth)
 }
 
 fn namespace_ids(status_path: &str) -> Vec<i32> {
