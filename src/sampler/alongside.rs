@@ -114,6 +114,7 @@ impl Alongside for LoopAlongside<'_> {
     }
 
     fn between(&mut self, gather: &mut Gather) {
+        TaskReads::plan_field(self.python, self.found, gather);
         if let Some(task) = self.task {
             task.plan(self.python, self.found, gather);
         }

@@ -59,18 +59,19 @@ pub struct SeenStep<'a> {
 }
 
 impl TaskReads {
+    /// Adds to a batch which task runs, where the thread itself knows it: that is read along with
+    /// the rest of the thread.
+    pub fn plan_field(python: &Python, found: &RunningLoopFound, gather: &mut Gather) {
+        if let RunningTask::Field(offset) = python.layout.running_task {
+            gather.want_within_group(found.thread.addr.offset(offset), 8);
+        }
+    }
+
     /// Adds to a batch which task runs, and the one that is expected to.
     pub fn plan(&self, python: &Python, found: &RunningLoopFound, gather: &mut Gather) {
-        let layout = &python.layout;
-        match layout.running_task {
-            RunningTask::Field(offset) => {
-                gather.want_within_group(found.thread.addr.offset(offset), 8);
-            }
-            RunningTask::CurrentTasks if !self.keys.is_null() => {
-                gather.want_within_group(found.current_tasks, DICT_SIZE);
-                gather.want_within_group(self.keys, KEYS_SIZE);
-            }
-            RunningTask::CurrentTasks => {}
+        if python.layout.running_task == RunningTask::CurrentTasks && !self.keys.is_null() {
+            gather.want_within_group(found.current_tasks, DICT_SIZE);
+            gather.want_within_group(self.keys, KEYS_SIZE);
         }
         self.plan_task(python, gather);
     }
@@ -113,16 +114,18 @@ impl TaskReads {
                 task_address(python, found, memory).ok()??
             }
         };
-        let view = memory.as_view();
+        self.apart.clear();
+        self.apart.want(task, layout.task.size as usize);
+        self.apart.run(memory).ok()?;
+        let view = &Gathered::new(&self.apart, memory);
         let class = caches.types.of_object(Objects { view, layout }, task);
         let is_plain = class.ok()?.kind == TypeKind::Task;
-        self.task = task;
-        self.name = if is_plain {
-            memory.read_ptr(task.offset(field)).ok()?
+        let name = if is_plain {
+            view.read_ptr(task.offset(field)).ok()?
         } else {
             RemoteAddr::NULL
         };
-        self.is_apart = true;
+        (self.task, self.name, self.is_apart) = (task, name, true);
         Some((task, self.goes_on(python, step) && is_plain))
     }
 
