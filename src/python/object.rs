@@ -24,6 +24,13 @@ pub const OB_TYPE: u64 = 8;
 /// `ob_size` of `PyVarObject`: the size of an object's head.
 pub const OB_SIZE: u64 = 16;
 
+/// `state` of `PyASCIIObject` (Include/cpython/unicodeobject.h).
+const STR_STATE: u64 = 32;
+/// In it: the characters stand directly behind the head.
+const COMPACT: u8 = 0x20;
+/// In it: all of them are ASCII.
+const ASCII: u8 = 0x40;
+
 /// Reads Python objects of one layout through one view of memory.
 #[derive(Clone, Copy)]
 pub struct Objects<'a> {
@@ -92,8 +99,8 @@ impl<'a> Objects<'a> {
         self.view.read(addr, head_bytes)?;
         let head = Fields(head_bytes);
         let length = head.u64(OB_SIZE);
-        let state = head.u8(32);
-        let (kind, compact, ascii) = ((state >> 2) & 7, state & 0x20 != 0, state & 0x40 != 0);
+        let state = head.u8(STR_STATE);
+        let (kind, compact, ascii) = ((state >> 2) & 7, state & COMPACT != 0, state & ASCII != 0);
         if length > i64::MAX as u64 || !matches!(kind, 1 | 2 | 4) {
             return Err(MemoryError::implausible(addr, "a string"));
         }
@@ -268,7 +275,7 @@ impl<'a> Objects<'a> {
             let first = values.offset(self.values_start());
             Some(self.read_pointers(first, count)?)
         };
-        let mut items = Vec::new();
+        let mut items = Vec::with_capacity(count as usize);
         for (index, entry) in bytes.chunks_exact(stride as usize).enumerate() {
             // The key is the last word but one, the value the last.
             let entry = Fields(entry);
@@ -402,6 +409,15 @@ impl<'a> Objects<'a> {
     pub fn str_equals(&self, addr: RemoteAddr, name: &str) -> Result<bool, MemoryError> {
         if self.view.read_u64(addr.offset(OB_SIZE))? != name.len() as u64 {
             return Ok(false);
+        }
+        let state = self.view.read_u8(addr.offset(STR_STATE))?;
+        let mut text = [0; KEY_HEAD as usize];
+        if state & COMPACT != 0
+            && let Some(text) = text.get_mut(..name.len())
+        {
+            let data = addr.offset(self.layout.str_.ascii_data);
+            self.view.read(data, text)?;
+            return Ok(state & ASCII != 0 && text == name.as_bytes());
         }
         match self.read_str_up_to(addr, name.len() as u64) {
             Ok(text) => Ok(text.text == name),
