@@ -12,6 +12,7 @@ use crate::python::stack::same_frame;
 #[derive(Debug, Default)]
 pub struct LastStack {
     frames: Vec<RawFrame>,
+    /// `None` where not all of them could be read: the next look may read them.
     id: Option<StackId>,
 }
 
@@ -33,11 +34,13 @@ impl LastStack {
         if stands && is_same && is_at_same_line(python, caches, &self.frames, frames) {
             return self.id;
         }
+        self.id = None;
         self.frames.clear();
         self.frames.extend_from_slice(frames);
         let events = &mut *shared.events;
-        self.id = shared.stacks.intern(python, caches, frames, events);
-        self.id
+        let (id, is_whole) = shared.stacks.intern(python, caches, frames, events)?;
+        self.id = is_whole.then_some(id);
+        Some(id)
     }
 }
 

@@ -48,7 +48,7 @@ impl StackTable {
         self.raw_ids.clear();
     }
 
-    /// The number of a stack; `None` when none of its frames could be read.
+    /// The number of a stack, and whether all of its frames could be read; `None` when none could.
     /// `events` receives its definition at the first time.
     pub fn intern(
         &mut self,
@@ -56,10 +56,10 @@ impl StackTable {
         caches: &mut Caches,
         frames: &[RawFrame],
         events: &mut Vec<Event>,
-    ) -> Option<StackId> {
+    ) -> Option<(StackId, bool)> {
         let is_told = self.take_raw_key(python, caches, frames);
         if is_told && let Some(id) = self.raw_ids.get(self.raw_key.as_slice()) {
-            return Some(*id);
+            return Some((*id, true));
         }
         let id = self.intern_places(python, caches, frames, events)?;
         let has_place = |frame: &&RawFrame| frame.owner != Owner::Shim;
@@ -71,7 +71,7 @@ impl StackTable {
             }
             self.raw_ids.insert(self.raw_key.as_slice().into(), id);
         }
-        Some(id)
+        Some((id, is_whole))
     }
 
     /// False where code does not tell what its frames are called.

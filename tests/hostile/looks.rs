@@ -4,6 +4,7 @@
 use asyncspy::aio::Caches;
 use asyncspy::aio::running::ThreadActivity;
 use asyncspy::python::Python;
+use asyncspy::python::frame::Owner;
 use asyncspy::python::thread::Thread;
 use asyncspy::target::image::PageImage;
 use asyncspy_model::{Event, LoopActivity, LoopSample, RemoteAddr};
@@ -17,6 +18,9 @@ use crate::turns::words_of_loop;
 
 /// Time from one look to the next, in nanoseconds.
 const AT_ONCE_NS: u64 = 1_000;
+
+/// Time from one look to the next at an ordinary rate, in nanoseconds.
+const TICK_NS: u64 = 10_000_000;
 
 /// How many looks are taken of what has been otherwise for some of their reads.
 const LOOKS: usize = 8;
@@ -116,6 +120,42 @@ fn a_stack_that_moves_between_two_looks_is_one_or_the_other() -> Outcome {
         }
         if known.len() != 1 {
             return Err(format!("3.{minor}: {known:?}").into());
+        }
+    }
+    Ok(())
+}
+
+/// Where a frame's code cannot be read, its stack is told without that frame in this sample alone:
+/// in the next it has all of its frames again.
+#[test]
+fn a_frame_that_could_not_be_read_lacks_in_that_sample_alone() -> Outcome {
+    for minor in MINORS {
+        let recording = recording(minor)?;
+        let mut python = recording.open()?;
+        let (_, now) = busy_thread(&python)?;
+        let nth = busy_loop(&python)?;
+        let outer = now.chain.frames.iter().skip(1);
+        let mut outer = outer.filter(|frame| frame.owner != Owner::Shim);
+        let code = outer.next().ok_or("no caller")?.code;
+        let name = code.offset(python.layout.code.name);
+        let mut told = Vec::new();
+        for reads in 0..=READS {
+            python.memory = Box::new(Belated::new(&recording, vec![(name, 0)], reads));
+            let mut loops = recorded_loops(&python)?;
+            let one = loops.get_mut(nth).ok_or("no such loop")?;
+            let mut defined = Vec::new();
+            for _ in 0..2 * LOOKS {
+                let sample = one.sample_after(TICK_NS)?;
+                defined.append(&mut one.events);
+                told.push(stack_of(&sample, &defined)?.len());
+            }
+            let whole = told.iter().max();
+            if told.last() != whole {
+                return Err(format!("3.{minor}, {reads}: {told:?}").into());
+            }
+        }
+        if told.iter().min() == told.iter().max() {
+            return Err(format!("3.{minor}: the frame never lacked").into());
         }
     }
     Ok(())
