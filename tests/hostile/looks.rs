@@ -66,6 +66,15 @@ fn stack_of(sample: &LoopSample, defined: &[Event]) -> Outcome<Vec<(String, u32)
 /// the task that ran in it, never as a mixture.
 #[test]
 fn a_stack_that_moves_between_two_looks_is_one_or_the_other() -> Outcome {
+    is_one_or_the_other(AT_ONCE_NS)
+}
+
+#[test]
+fn a_stack_that_moves_between_two_ticks_is_one_or_the_other() -> Outcome {
+    is_one_or_the_other(TICK_NS)
+}
+
+fn is_one_or_the_other(elapsed_ns: u64) -> Outcome {
     for minor in MINORS {
         let recording = recording(minor)?;
         let mut python = recording.open()?;
@@ -96,7 +105,7 @@ fn a_stack_that_moves_between_two_looks_is_one_or_the_other() -> Outcome {
                 let one = loops.get_mut(nth).ok_or("no such loop")?;
                 let mut defined = Vec::new();
                 for look in 0..LOOKS {
-                    let sample = one.sample_after(AT_ONCE_NS)?;
+                    let sample = one.sample_after(elapsed_ns)?;
                     defined.append(&mut one.events);
                     if sample.torn || !matches!(sample.activity, LoopActivity::Busy(_)) {
                         continue;
