@@ -10,12 +10,13 @@ KIND is one of the names in `KINDS` or `mixed`. A stall happens in a task named
 `--period` sets the time from one beginning to the next. `--hold` waits for the
 command `go`. Beside `quit`:
 
-    truth   {"stalls": [{"kind", "task", "task_id", "handler", "began_ns",
-            "ended_ns", "over_ns", "function", "file", "line", "last_line",
-            "callbacks"}], "gaps", "finished", "now_ns", "loops", "pid"}, times on
-            CLOCK_MONOTONIC; the turn that was held was over between `ended_ns` and
-            `over_ns`, the first look at the clock in the next turn; `gaps` are the
-            pauses of more than 50 ms that no stall explains
+    truth   {"stalls": [{"kind", "task", "task_id", "handler", "asked_ns",
+            "began_ns", "ended_ns", "over_ns", "function", "file", "line",
+            "last_line", "callbacks"}], "gaps", "finished", "now_ns", "loops",
+            "pid"}, times on CLOCK_MONOTONIC; the turn that was held began between
+            `asked_ns`, the last look at the clock before it, and `began_ns`, and
+            was over between `ended_ns` and `over_ns`, the first look in the next
+            turn; `gaps` are the pauses of more than 50 ms that no stall explains
     go      begin, after `--hold`
 
 A stall that runs in C with the GIL held delays the answer until it ends.
@@ -36,7 +37,7 @@ PIECES = 50
 stalls = []
 lines = {}
 heartbeat = Heartbeat()
-state = {"finished": False}
+state = {"finished": False, "asked_ns": 0}
 
 
 def log(kind, function, began, ended, callbacks=1):
@@ -47,7 +48,8 @@ def log(kind, function, began, ended, callbacks=1):
     if task is not None:
         record.update(task=task.get_name(), task_id=introspect.address(task))
         record["handler"] = kind + "_handler"
-    record.update(began_ns=began, ended_ns=ended, function=function.__name__)
+    record.update(asked_ns=state["asked_ns"], began_ns=began, ended_ns=ended)
+    record["function"] = function.__name__
     record.update(file=function.__code__.co_filename, line=first, last_line=last)
     record.update(callbacks=callbacks, over_ns=ended)
     stalls.append(record)
@@ -130,12 +132,15 @@ async def stall_in_plain_callback(seconds):
         log("plain_callback", function, *function(seconds))
         told.set_result(None)
 
-    loop.call_later(0.01, plain_callback)
+    due = loop.time() + 0.01
+    state["asked_ns"] = int(due * 1e9)
+    loop.call_at(due, plain_callback)
     await told
 
 
 async def stall(kind, seconds):
     """One stall of a kind."""
+    state["asked_ns"] = time.monotonic_ns()
     if kind == "callbacks":
         await stall_in_callbacks(seconds)
     elif kind == "plain_callback":
