@@ -147,13 +147,14 @@ pub fn save_all(terminal: &Terminal) -> Outcome {
         return Err(format!("the dump lacks a thread or a task:\n{dump}").into());
     }
     terminal.press_for("S", "flame graph")?;
-    terminal.keys(&["f"])?;
+    // Before it says so, the file is there and not written yet.
+    terminal.press_for("f", "-flame-")?;
     let flame = fs::read_to_string(terminal.saved(".svg")?)?;
     if !flame.contains("block_time_sleep") || !flame.trim_end().ends_with("</svg>") {
         return Err("the flame graph is cut short".into());
     }
     terminal.keys(&["S"])?;
-    terminal.press_for("j", ".json")?;
+    terminal.press_for("j", "-report-")?;
     let report = fs::read_to_string(terminal.saved(".json")?)?;
     let report: serde_json::Value = serde_json::from_str(&report)?;
     match report["stalls"].as_array() {
