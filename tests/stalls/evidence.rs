@@ -74,12 +74,16 @@ impl TrueStall {
         self.ended_ns - self.began_ns
     }
 
-    /// How far a duration is off: from the call to the end of its turn, which lies between two
-    /// looks at the clock.
-    const fn off_ns(&self, duration_ns: u64) -> u64 {
-        let longest = self.over_ns - self.began_ns;
-        let too_short = self.duration_ns().saturating_sub(duration_ns);
-        too_short + duration_ns.saturating_sub(longest)
+    /// How far a duration is off: to the end of the turn, which lies between two looks at the
+    /// clock, from where it was seen to begin if it may have begun there, else from the call.
+    fn off_ns(&self, stall: &Stall) -> u64 {
+        let began = match self.may_have_begun(stall.began_monotonic_ns) {
+            true => stall.began_monotonic_ns,
+            false => self.began_ns,
+        };
+        let (shortest, longest) = (self.ended_ns - began, self.over_ns - began);
+        let too_short = shortest.saturating_sub(stall.duration_ns);
+        too_short + stall.duration_ns.saturating_sub(longest)
     }
 
     /// True if its turn may have begun then.
@@ -180,7 +184,7 @@ impl Evidence {
         let begin_off = stall.began_monotonic_ns.abs_diff(expected.began_ns);
         let begins_wrong =
             begin_off > begin_limit_ns && !expected.may_have_begun(stall.began_monotonic_ns);
-        let off = expected.off_ns(stall.duration_ns);
+        let off = expected.off_ns(stall);
         let allowed = stall.uncertainty_ns + SLACK_NS;
         let is_excused = was_paused(expected, stall, interval_ns);
         self.excused += usize::from(is_excused);
