@@ -13,28 +13,24 @@
 
 use asyncspy_model::RemoteAddr;
 
+mod follow;
+
 pub use super::alongside::{Alongside, Range};
-use super::frame::{FrameChain, MAX_FRAMES, Owner, RawFrame};
+use super::frame::{FrameChain, Owner, RawFrame};
 use super::haunts::Haunts;
 pub use super::stack_passes::Proven;
 pub(crate) use super::stack_passes::same_frame;
 use super::stack_passes::{Looks, MAX_PROVEN, Pass, Passes, common_outer};
-use super::stack_reads::{Ahead, EntryPlan, Expected, Plan, Ranges, entry};
+use super::stack_reads::{Ahead, EntryPlan, Expected, Plan, Ranges};
 use crate::layout::Layout;
 use crate::target::gather::Gather;
 use crate::target::memory::{Fields, MemoryError, ProcessMemory};
 
-/// How many stacks are remembered.
-const MAX_RECENT: usize = 32;
-
-/// Up to this attempt, every other one reads wherever frames were met lately.
-const SWEEPS: usize = 8;
-
 /// For how many looks ranges are kept, so that those that have grown too wide shrink again.
 const KEPT_FOR: u32 = 256;
 
-/// How many frames are met in all attempts together until a stack is given up.
-const MAX_MET: usize = 50_000;
+/// How often one call looks at a thread that was not met where it was predicted the last time.
+const RESTLESS_ROUNDS: usize = 2;
 
 /// Reads one thread's stack again and again.
 #[derive(Debug)]
@@ -60,6 +56,8 @@ pub struct StackReader {
     glanced: usize,
     moves_within: bool,
     has_moved: bool,
+    /// True if the last look did not find the stack at once.
+    is_restless: bool,
     chain: FrameChain,
     /// What the passes of the last batch agree on, if they do not agree on the whole stack.
     common: Vec<RawFrame>,
@@ -92,6 +90,7 @@ impl StackReader {
             glanced: 0,
             moves_within: false,
             has_moved: true,
+            is_restless: false,
             chain: FrameChain::default(),
             common: Vec::new(),
             unsettled: Vec::new(),
@@ -114,8 +113,49 @@ impl StackReader {
         &self.chain
     }
 
+    /// Looks for the stack where it is predicted, in one call; true if it is proven and what was read
+    /// along is settled. Otherwise [`follow`](Self::follow) finds what has moved.
+    ///
+    /// # Errors
+    /// [`MemoryError::Gone`] and [`MemoryError::Denied`] only.
+    pub fn look(
+        &mut self,
+        memory: &dyn ProcessMemory,
+        layout: &Layout,
+        gather: &mut Gather,
+        too: &mut dyn Alongside,
+    ) -> Result<bool, MemoryError> {
+        gather.clear();
+        self.plan(layout, too, gather);
+        let rounds = if self.is_restless { RESTLESS_ROUNDS } else { 1 };
+        let settled = self.run_rounds(memory, layout, gather, rounds, too)?;
+        self.is_restless = settled != Some(0);
+        Ok(settled.is_some())
+    }
+
+    /// Reads a batch with both passes so often in one call, as far as that goes: where a thread
+    /// moves fast, the next look at the same places comes sooner than with another call. Returns
+    /// the first round that proves a stack with which all is settled.
+    fn run_rounds(
+        &mut self,
+        memory: &dyn ProcessMemory,
+        layout: &Layout,
+        gather: &mut Gather,
+        rounds: usize,
+        too: &mut dyn Alongside,
+    ) -> Result<Option<usize>, MemoryError> {
+        gather.run_rounds(memory, rounds)?;
+        for round in 0..gather.rounds() {
+            gather.turn_to(round);
+            if self.take(layout, too, gather) {
+                return Ok(Some(round));
+            }
+        }
+        Ok(None)
+    }
+
     /// Adds both passes over the predicted stack to a batch, and what shall be read with them.
-    pub fn plan(&mut self, layout: &Layout, too: &mut dyn Alongside, gather: &mut Gather) {
+    fn plan(&mut self, layout: &Layout, too: &mut dyn Alongside, gather: &mut Gather) {
         self.kept_for = 0;
         let frames = self.predicted.iter().take(MAX_PROVEN);
         self.ranges.take_frames(
@@ -225,8 +265,8 @@ impl StackReader {
     }
 
     /// Takes the stack out of a batch that holds both passes; true if it is proven and what was
-    /// read along is settled. Otherwise [`follow`](Self::follow) finds what has moved.
-    pub fn take(&mut self, layout: &Layout, too: &mut dyn Alongside, gather: &Gather) -> bool {
+    /// read along is settled.
+    fn take(&mut self, layout: &Layout, too: &mut dyn Alongside, gather: &Gather) -> bool {
         self.passes.first.arrive(gather);
         self.take_both(layout, too, (gather, gather), false)
     }
@@ -353,186 +393,6 @@ impl StackReader {
         }
         self.top = top_of(layout, frames);
     }
-
-    /// Finds the stack of a thread that does not stand where it was predicted, and proves it;
-    /// after the last attempt the outer frames that two reads agree on are kept, not proven.
-    ///
-    /// `too` adds what shall be read with it, knowing the frames. Returns true if that is settled;
-    /// a stack may be proven without.
-    ///
-    /// # Errors
-    /// [`MemoryError::Gone`] and [`MemoryError::Denied`] only.
-    pub fn follow(
-        &mut self,
-        memory: &dyn ProcessMemory,
-        layout: &Layout,
-        gather: &mut Gather,
-        attempts: usize,
-        too: &mut dyn Alongside,
-    ) -> Result<bool, MemoryError> {
-        let mut stable: Vec<RawFrame> = Vec::new();
-        let mut before: Vec<RawFrame> = Vec::new();
-        let mut met = 0;
-        for attempt in 0..attempts {
-            let learns = attempt < SWEEPS;
-            let sweeps = attempt % 2 == 0 && learns && !self.haunts.is_empty();
-            if self.attempt(memory, layout, gather, too, (sweeps, learns))? {
-                self.unsettled.clear();
-                return Ok(true);
-            }
-            stable = longest(stable, std::mem::take(&mut self.common));
-            if sweeps {
-                let executing = self.executing(layout, too.anchor(), gather);
-                stable = longest(stable, executing);
-            } else {
-                // Two walks, never one with itself.
-                stable = longest(stable, common_outer(&self.previous_chain, &before));
-                before.clone_from(&self.previous_chain);
-            }
-            met += self.predicted.len();
-            // It is too deep ever to be proven: two looks tell what they agree on.
-            let too_deep = self.predicted.len() > MAX_PROVEN && attempt > 0;
-            if too_deep || met > MAX_MET {
-                break;
-            }
-        }
-        let unsettled = std::mem::take(&mut self.unsettled);
-        // The last pass is not one over what is told now.
-        self.has_pass = false;
-        self.chain.proven = !unsettled.is_empty();
-        self.chain.frames = if self.chain.proven { unsettled } else { stable };
-        Ok(false)
-    }
-
-    /// Looks for the stack once; true if it is proven and settled. Either the frames are where
-    /// others were lately, which `sweeps`, or they are found and read at once, which succeeds in
-    /// the end where a thread is ever elsewhere; `learns` keeps in mind where they were.
-    fn attempt(
-        &mut self,
-        memory: &dyn ProcessMemory,
-        layout: &Layout,
-        gather: &mut Gather,
-        too: &mut dyn Alongside,
-        (sweeps, learns): (bool, bool),
-    ) -> Result<bool, MemoryError> {
-        if !sweeps {
-            self.walk(memory, layout, gather)?;
-        }
-        if !sweeps && learns {
-            self.haunts.note(&self.previous_chain);
-            self.haunts.note_entry(self.cframe);
-        }
-        gather.clear();
-        too.expect(&self.previous_chain);
-        if sweeps {
-            self.plan_haunts(layout, too, gather);
-        } else {
-            self.plan(layout, too, gather);
-        }
-        gather.run(memory)?;
-        let walked = std::mem::take(&mut self.previous_chain);
-        let fits = self.predicted.len() <= MAX_PROVEN;
-        let is_settled = self.take(layout, too, gather) && fits;
-        self.previous_chain = walked;
-        if sweeps {
-            self.haunts.forget_unread(&self.passes.second);
-        }
-        if is_settled {
-            self.haunts.note(&self.chain.frames);
-            self.haunts.note_entry(self.cframe);
-            self.remember();
-        }
-        Ok(is_settled)
-    }
-
-    /// The frames from the innermost generator outwards that executes, or else from the anchor,
-    /// as both passes of the last batch agree; none if they do not. Only while a generator
-    /// executes is its frame linked to a caller, so it is on the stack, whatever it calls
-    /// meanwhile.
-    fn executing(
-        &mut self,
-        layout: &Layout,
-        anchor: Option<RemoteAddr>,
-        gather: &Gather,
-    ) -> Vec<RawFrame> {
-        let mut frames = Vec::new();
-        let looks = self.passes.read(layout, gather, gather);
-        for addr in self.haunts.generators() {
-            let outwards = looks.chase_from(looks.second, addr, &mut frames);
-            let executes = frames.first().is_some_and(RawFrame::is_executing_generator);
-            if executes && outwards && looks.has(looks.first, &frames) {
-                return frames;
-            }
-        }
-        let anchored =
-            anchor.is_some_and(|anchor| looks.chase_from(looks.second, anchor, &mut frames));
-        if anchored && looks.has(looks.first, &frames) {
-            return frames;
-        }
-        Vec::new()
-    }
-
-    fn remember(&mut self) {
-        let mut frames = if self.recent.len() < MAX_RECENT {
-            Vec::new()
-        } else {
-            self.recent.pop().unwrap_or_default()
-        };
-        frames.clone_from(&self.chain.frames);
-        let entry = frames.first().map(|frame| frame.addr);
-        self.recent
-            .retain(|known| known.first().map(|frame| frame.addr) != entry);
-        self.recent.insert(0, frames);
-    }
-
-    /// Follows the chain, with what the last batch has already read, and makes it the prediction.
-    fn walk(
-        &mut self,
-        memory: &dyn ProcessMemory,
-        layout: &Layout,
-        gather: &Gather,
-    ) -> Result<(), MemoryError> {
-        let view = memory.as_view();
-        // The last batch has seen the entry a moment ago, or else is too old to follow.
-        let looks = self.passes.read(layout, gather, gather);
-        let seen = looks.innermost();
-        let is_recent = seen.is_some();
-        let (cframe, mut at) = match seen {
-            Some(seen) => seen,
-            None => entry(view, layout, self.thread)?,
-        };
-        self.cframe = cframe;
-        let mut walked = std::mem::take(&mut self.previous_chain);
-        walked.clear();
-        let mut hint = 0;
-        self.ahead.clear();
-        // What is torn may lead in circles: a frame met again at the next power of two ends it.
-        let mut landmark = at;
-        while !at.is_null() && at.0.is_multiple_of(8) && walked.len() < MAX_FRAMES {
-            let known = || looks.frame(looks.second, at, &mut hint);
-            let frame = match is_recent.then(known).flatten() {
-                Some(frame) => frame,
-                None => match self.ahead.read(memory, layout, at, &self.recent)? {
-                    Some(frame) => frame,
-                    None => break,
-                },
-            };
-            at = frame.previous;
-            walked.push(frame);
-            if at == landmark {
-                break;
-            }
-            if walked.len().is_power_of_two() {
-                landmark = at;
-            }
-        }
-        self.predicted.clear();
-        self.predicted.extend(walked.iter().map(Expected::from));
-        self.kept_for = 0;
-        self.top = top_of(layout, &walked);
-        self.previous_chain = walked;
-        Ok(())
-    }
 }
 
 /// Collects the frames from the innermost outwards, as this pass has read them. Returns the C
@@ -556,8 +416,4 @@ fn top_of(layout: &Layout, frames: &[RawFrame]) -> Option<RemoteAddr> {
     }
     let top = frames.iter().find(|frame| frame.owner == Owner::Thread)?;
     Some(top.addr)
-}
-
-fn longest(one: Vec<RawFrame>, two: Vec<RawFrame>) -> Vec<RawFrame> {
-    if two.len() > one.len() { two } else { one }
 }

@@ -315,14 +315,9 @@ impl LoopSampler {
                     break;
                 }
             }
-        } else {
-            gather.clear();
-            stack.plan(layout, &mut too, gather);
-            gather.run(memory)?;
-            if stack.take(layout, &mut too, gather) {
-                self.seen = too.seen;
-                return Ok((too.turn, true));
-            }
+        } else if stack.look(memory, layout, gather, &mut too)? {
+            self.seen = too.seen;
+            return Ok((too.turn, true));
         }
         too.seen = None;
         for _ in 0..TRIES_FOR_ANYTHING {

@@ -2,7 +2,9 @@
 
 use asyncspy_model::RemoteAddr;
 
-use super::memory::{Fields, MemoryError, MemoryView, Piece, ProcessMemory, gather_all, piece};
+use super::memory::{
+    Fields, MAX_PIECES, MemoryError, MemoryView, Piece, ProcessMemory, gather_all, piece,
+};
 use super::page_reads::PAGE;
 
 /// What lies between two ranges is read along up to this length: a piece of its own costs more.
@@ -18,6 +20,11 @@ pub struct Gather {
     starts: Vec<usize>,
     bytes: Vec<u8>,
     ok: Vec<bool>,
+    /// How often it was read, one time after the other, and which of these is looked at.
+    rounds: usize,
+    round: usize,
+    /// Bytes of one round.
+    round_len: usize,
     calls: u64,
 }
 
@@ -70,18 +77,52 @@ impl Gather {
     /// # Errors
     /// [`MemoryError::Gone`] and [`MemoryError::Denied`] only.
     pub fn run(&mut self, memory: &dyn ProcessMemory) -> Result<(), MemoryError> {
+        self.run_rounds(memory, 1)
+    }
+
+    /// Reads all ranges of the batch, and all of them again, up to so many times as far as one call
+    /// goes. The first of these [`rounds`](Self::rounds) is what is looked at then.
+    ///
+    /// # Errors
+    /// [`MemoryError::Gone`] and [`MemoryError::Denied`] only.
+    pub fn run_rounds(
+        &mut self,
+        memory: &dyn ProcessMemory,
+        rounds: usize,
+    ) -> Result<(), MemoryError> {
         let mut total = 0;
         self.starts.clear();
         for piece in &self.pieces {
             self.starts.push(total);
             total += piece.len;
         }
+        let once = self.pieces.len();
+        (self.round, self.round_len) = (0, total);
+        self.rounds = rounds.clamp(1, (MAX_PIECES / once.max(1)).max(1));
+        for _ in 1..self.rounds {
+            self.pieces.extend_from_within(..once);
+        }
+        let total = total * self.rounds;
         if self.bytes.len() < total {
             self.bytes.resize(total, 0);
         }
         self.calls += 1;
         let bytes = &mut self.bytes[..total];
-        gather_all(memory, &self.pieces, bytes, &mut self.ok)
+        let read = gather_all(memory, &self.pieces, bytes, &mut self.ok);
+        self.pieces.truncate(once);
+        read
+    }
+
+    /// How often the batch was read.
+    #[must_use]
+    pub const fn rounds(&self) -> usize {
+        self.rounds
+    }
+
+    /// Turns to one of the rounds, counted from 0: what was read of a range is what that one has
+    /// read of it.
+    pub const fn turn_to(&mut self, round: usize) {
+        self.round = round;
     }
 
     /// What was read of a range; `None` if it could not be read.
@@ -95,15 +136,17 @@ impl Gather {
     /// Where in [`bytes`](Self::bytes) a range is; `None` if it could not be read.
     #[must_use]
     pub fn place(&self, wanted: Wanted) -> Option<usize> {
-        let read = self.ok.get(wanted.nth).copied().unwrap_or(false);
+        let nth = self.round * self.pieces.len() + wanted.nth;
+        let read = self.ok.get(nth).copied().unwrap_or(false);
         let piece = self.pieces.get(wanted.nth).filter(|_| read)?;
         let within = usize::try_from(wanted.addr.0.checked_sub(piece.base as u64)?).ok()?;
-        let start = self.starts.get(wanted.nth)?.checked_add(within)?;
+        let start = self.round * self.round_len + self.starts.get(wanted.nth)?;
+        let start = start.checked_add(within)?;
         let end = start.checked_add(wanted.len)?;
         (end <= self.bytes.len()).then_some(start)
     }
 
-    /// All that was read, one piece behind the other.
+    /// All that was read, of all rounds, one piece behind the other.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -184,6 +227,8 @@ impl MemoryView for Gathered<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU8, Ordering};
+
     use super::*;
     use crate::target::memory::LiveMemory;
 
@@ -231,6 +276,70 @@ mod tests {
         gather.clear();
         gather.want_within_group(start, 10);
         assert_eq!(gather.pieces.len(), 1);
+    }
+
+    /// A byte that is another at each read of it.
+    #[derive(Default)]
+    struct Counting(AtomicU8);
+
+    impl MemoryView for Counting {
+        fn read(&self, _: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
+            buf.fill(self.0.fetch_add(1, Ordering::Relaxed));
+            Ok(())
+        }
+    }
+
+    impl ProcessMemory for Counting {
+        fn gather(&self, pieces: &[Piece], buf: &mut [u8]) -> Result<usize, MemoryError> {
+            let mut rest = buf;
+            for piece in pieces {
+                let (place, next) = rest.split_at_mut(piece.len);
+                self.read(RemoteAddr(piece.base as u64), place)?;
+                rest = next;
+            }
+            Ok(pieces.iter().map(|piece| piece.len).sum())
+        }
+
+        fn as_view(&self) -> &dyn MemoryView {
+            self
+        }
+    }
+
+    #[test]
+    fn each_round_is_read_after_the_one_before() {
+        let memory = Counting::default();
+        let mut gather = Gather::default();
+        let one = gather.want(RemoteAddr(0x1000), 2);
+        let two = gather.want(RemoteAddr(0x9000), 3);
+        gather.run_rounds(&memory, 3).unwrap();
+        assert_eq!((gather.rounds(), gather.calls()), (3, 1));
+        for round in 0..3 {
+            gather.turn_to(round);
+            let first = 2 * round as u8;
+            assert_eq!(gather.fields(one).unwrap().0, [first; 2]);
+            assert_eq!(gather.fields(two).unwrap().0, [first + 1; 3]);
+            let mut seen = [0; 3];
+            Gathered::alone(&gather)
+                .read(RemoteAddr(0x9000), &mut seen)
+                .unwrap();
+            assert_eq!(seen, [first + 1; 3]);
+        }
+        gather.run(&memory).unwrap();
+        assert_eq!(gather.fields(one).unwrap().0, [6; 2]);
+    }
+
+    #[test]
+    fn rounds_are_no_more_than_one_call_takes() {
+        let memory = Counting::default();
+        let mut gather = Gather::default();
+        for (pieces, rounds) in [(MAX_PIECES / 2, 2), (MAX_PIECES / 2 + 1, 1), (0, 3)] {
+            gather.clear();
+            for nth in 0..pieces {
+                gather.want(RemoteAddr(0x10_000 * nth as u64), 1);
+            }
+            gather.run_rounds(&memory, 3).unwrap();
+            assert_eq!(gather.rounds(), rounds);
+        }
     }
 
     #[test]
