@@ -12,7 +12,7 @@ use asyncspy_model::RemoteAddr;
 
 use super::Caches;
 use crate::layout::{IntFormat, Layout};
-use crate::python::code::LocalNames;
+use crate::python::code::{CodeInfo, LocalNames};
 use crate::python::frame::{Owner, RawFrame, untag};
 use crate::python::object::Objects;
 use crate::python::stack::Proven;
@@ -81,6 +81,8 @@ pub enum Taken {
 #[derive(Debug, Default)]
 pub struct LoopReads {
     code: Option<RunOnce>,
+    /// The code of `Handle._run`, which calls the callbacks; null before it was met.
+    caller: RemoteAddr,
     frame: RemoteAddr,
     numbers: [RemoteAddr; 4],
     wanted_locals: Option<Wanted>,
@@ -193,6 +195,9 @@ impl LoopReads {
         if let Some(code) = &self.code
             && let Some(at) = frames.iter().position(|frame| frame.code == code.addr)
         {
+            if self.caller.is_null() {
+                self.caller = caller_within(objects, caches, &frames[..at]);
+            }
             return Ok(Some(at));
         }
         let mut unread = None;
@@ -249,7 +254,7 @@ impl LoopReads {
         let named = match one.still(&two) {
             // Where the loop's own code runs, its locals change while its place on the stack
             // says nothing of that.
-            Some(named) if at == 0 || one == two => named,
+            Some(named) if one == two || self.is_own(&frames[..at]) => named,
             _ => return Taken::Moved,
         };
         let moved = self.numbers_moved(&named);
@@ -266,6 +271,12 @@ impl LoopReads {
         };
         self.apart = again;
         taken
+    }
+
+    /// True if these frames, called by the loop's, are none but what calls the callbacks.
+    fn is_own(&self, called: &[RawFrame]) -> bool {
+        let mut called = called.iter();
+        called.all(|frame| frame.owner == Owner::Shim || frame.code == self.caller)
     }
 
     /// Where the locals point now, and whether the frame has not gone on since it was met.
@@ -476,6 +487,23 @@ impl Pointers {
             still.handle = RemoteAddr::NULL;
         }
         Some(still)
+    }
+}
+
+/// True for `Handle._run`.
+pub fn calls_callbacks(code: &CodeInfo) -> bool {
+    &*code.name == "_run" && code.file.ends_with("/events.py")
+}
+
+/// The code of `Handle._run`, if it is what the loop's frame has called; else null.
+fn caller_within(objects: Objects<'_>, caches: &mut Caches, called: &[RawFrame]) -> RemoteAddr {
+    let mut outwards = called.iter().rev();
+    let Some(frame) = outwards.find(|frame| frame.owner != Owner::Shim) else {
+        return RemoteAddr::NULL;
+    };
+    match caches.codes.get(objects, frame.code) {
+        Ok(code) if calls_callbacks(&code) => frame.code,
+        _ => RemoteAddr::NULL,
     }
 }
 

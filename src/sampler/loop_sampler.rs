@@ -12,7 +12,7 @@ use super::running_step::RunningStep;
 use super::shared::{Shared, objects};
 use super::task_reads::{Range, SeenStep};
 use crate::aio::event_loop::{LoopLoad, seconds_to_ns};
-use crate::aio::loop_turn::{LoopReads, TurnReading};
+use crate::aio::loop_turn::{LoopReads, TurnReading, calls_callbacks};
 use crate::python::Python;
 use crate::python::frame::Owner;
 use crate::python::stack::StackReader;
@@ -346,7 +346,7 @@ impl LoopSampler {
                     .caches
                     .codes
                     .get(objects(shared.python), frame.code)
-                    .is_ok_and(|code| &*code.name == "_run" && code.file.ends_with("/events.py"));
+                    .is_ok_and(|code| calls_callbacks(&code));
             if !is_machinery {
                 break;
             }
