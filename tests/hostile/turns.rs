@@ -1,6 +1,7 @@
 //! Loops that go on while they are read: a stack and a turn are of one moment.
 
 use asyncspy::aio::Caches;
+use asyncspy::aio::chain::Place;
 use asyncspy::aio::running::ThreadActivity;
 use asyncspy::python::Python;
 use asyncspy::python::frame::{local_range, untag};
@@ -183,6 +184,48 @@ fn a_turn_that_ends_while_it_is_read_is_no_turn() -> Outcome {
             if stood.turn != now.turn || left.turn.is_some() || left.proven {
                 let (stood, left) = (stood.turn, left.turn);
                 return Err(format!("3.{minor}: {stood:?}, {left:?}").into());
+            }
+        }
+        if busy != 1 {
+            return Err(format!("3.{minor}: {busy} busy loops").into());
+        }
+    }
+    Ok(())
+}
+
+/// A loop that calls one callback after the other is met where it calls them, with another at each
+/// look: it is busy, and which callback is not told.
+#[test]
+fn a_loop_is_busy_though_it_calls_another_callback_at_each_look() -> Outcome {
+    for minor in MINORS {
+        let mut recording = recording(minor)?;
+        let mut python = recording.open()?;
+        let mut busy = 0;
+        for (thread, now, _) in two_loops(&python)? {
+            let mut frames = now.chain.frames.iter().zip(&now.places);
+            let is_caller = |place: &Place| {
+                &*place.code.name == "_run" && place.code.file.ends_with("/events.py")
+            };
+            let caller = frames.find(|(_, place)| place.as_ref().is_some_and(is_caller));
+            let Some((caller, _)) = caller else {
+                continue;
+            };
+            let innermost = entry(&python, &thread)?;
+            recording
+                .memory
+                .overwrite(innermost, &caller.addr.0.to_le_bytes());
+            let words = words_of_loop(&python, &now, &["handle"])?.ok_or("no handle")?;
+            let handle = word_at(&recording.memory, words.local.0).ok_or("no such word")?;
+            python.memory = Box::new(Belated::restless(&recording, words.local, handle));
+            for mut one in recorded_loops(&python)? {
+                let sample = one.sample()?;
+                if let LoopActivity::Busy(turn) = sample.activity {
+                    let told = (sample.torn, turn.handle, sample.stack, sample.task);
+                    if told != (false, RemoteAddr::NULL, None, None) || turn.identity == 0 {
+                        return Err(format!("3.{minor}: {turn:?}, {told:?}").into());
+                    }
+                    busy += 1;
+                }
             }
         }
         if busy != 1 {
