@@ -29,9 +29,6 @@ use crate::target::memory::{Fields, MemoryError, ProcessMemory};
 /// For how many looks ranges are kept, so that those that have grown too wide shrink again.
 const KEPT_FOR: u32 = 256;
 
-/// How often one call looks at a thread that was not met where it was predicted the last time.
-const RESTLESS_ROUNDS: usize = 2;
-
 /// Reads one thread's stack again and again.
 #[derive(Debug)]
 pub struct StackReader {
@@ -56,8 +53,6 @@ pub struct StackReader {
     glanced: usize,
     moves_within: bool,
     has_moved: bool,
-    /// True if the last look did not find the stack at once.
-    is_restless: bool,
     chain: FrameChain,
     /// What the passes of the last batch agree on, if they do not agree on the whole stack.
     common: Vec<RawFrame>,
@@ -90,7 +85,6 @@ impl StackReader {
             glanced: 0,
             moves_within: false,
             has_moved: true,
-            is_restless: false,
             chain: FrameChain::default(),
             common: Vec::new(),
             unsettled: Vec::new(),
@@ -127,15 +121,12 @@ impl StackReader {
     ) -> Result<bool, MemoryError> {
         gather.clear();
         self.plan(layout, too, gather);
-        let rounds = if self.is_restless { RESTLESS_ROUNDS } else { 1 };
-        let settled = self.run_rounds(memory, layout, gather, rounds, too)?;
-        self.is_restless = settled != Some(0);
-        Ok(settled.is_some())
+        self.run_rounds(memory, layout, gather, 1, too)
     }
 
     /// Reads a batch with both passes so often in one call, as far as that goes: where a thread
-    /// moves fast, the next look at the same places comes sooner than with another call. Returns
-    /// the first round that proves a stack with which all is settled.
+    /// moves fast, the next look at the same places comes sooner than with another call. True if a
+    /// round proves a stack with which all is settled: the first that does is taken.
     fn run_rounds(
         &mut self,
         memory: &dyn ProcessMemory,
@@ -143,15 +134,15 @@ impl StackReader {
         gather: &mut Gather,
         rounds: usize,
         too: &mut dyn Alongside,
-    ) -> Result<Option<usize>, MemoryError> {
+    ) -> Result<bool, MemoryError> {
         gather.run_rounds(memory, rounds)?;
         for round in 0..gather.rounds() {
             gather.turn_to(round);
             if self.take(layout, too, gather) {
-                return Ok(Some(round));
+                return Ok(true);
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// Adds both passes over the predicted stack to a batch, and what shall be read with them.

@@ -105,7 +105,7 @@ impl StackReader {
         let walked = std::mem::take(&mut self.previous_chain);
         let settled = self.run_rounds(memory, layout, gather, rounds, too)?;
         let fits = self.predicted.len() <= MAX_PROVEN;
-        let is_settled = settled.is_some() && fits;
+        let is_settled = settled && fits;
         self.previous_chain = walked;
         if sweeps {
             self.haunts.forget_unread(&self.passes.second);
