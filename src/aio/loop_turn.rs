@@ -490,7 +490,8 @@ impl Pointers {
     }
 }
 
-/// True for `Handle._run`.
+/// True for `Handle._run`, through which a loop calls its callbacks (Lib/asyncio/events.py, 3.8 to
+/// 3.15).
 pub fn calls_callbacks(code: &CodeInfo) -> bool {
     &*code.name == "_run" && code.file.ends_with("/events.py")
 }

@@ -20,9 +20,10 @@ const SWEEPS: usize = 8;
 /// How many frames are met in all attempts together until a stack is given up.
 const MAX_MET: usize = 50_000;
 
-/// How often one call looks wherever frames were met lately, and where a thread was just met: so
-/// often it succeeds as a rule.
+/// How often one call looks wherever frames were met lately: so often it succeeds as a rule.
 const SWEEP_ROUNDS: usize = 3;
+
+/// The same where the thread was just met: what it stands in next may lie elsewhere.
 const WALK_ROUNDS: usize = 2;
 
 impl StackReader {
