@@ -9,14 +9,14 @@ use asyncspy_model::RemoteAddr;
 use super::discovery::RunningLoopFound;
 use super::task_names::NameHead;
 use crate::aio::Caches;
-use crate::layout::RunningTask;
+use crate::layout::{Layout, RunningTask};
 use crate::python::Python;
 use crate::python::frame::RawFrame;
 use crate::python::object::Objects;
 use crate::python::stack::same_frame;
 use crate::python::types::TypeKind;
 use crate::target::gather::{Gather, Gathered};
-use crate::target::memory::{MemoryError, MemoryView, MemoryViewExt, ProcessMemory};
+use crate::target::memory::{Fields, MemoryError, MemoryView, MemoryViewExt, ProcessMemory};
 
 /// Bytes of a dict object.
 const DICT_SIZE: usize = 48;
@@ -26,6 +26,10 @@ const DICT_KEYS: u64 = 32;
 
 /// Bytes of the keys of a dict with up to eight slots, in any version.
 const KEYS_SIZE: usize = 256;
+
+/// How many keys of the dict of running tasks are expected: what it leaves is what it moves to next,
+/// but for what other dicts take of it.
+const KNOWN_KEYS: usize = 2;
 
 /// Most bytes that tell one callback of a loop from another.
 const MARKS: usize = 512;
@@ -38,8 +42,9 @@ pub type Range = (RemoteAddr, usize);
 pub struct TaskReads {
     task: RemoteAddr,
     name: RemoteAddr,
-    /// Keys of the dict of running tasks.
-    keys: RemoteAddr,
+    /// Keys that the dict of running tasks had lately, the last ones first. A key that is entered
+    /// takes a new slot each time, so the dict moves to other keys ever again, and back.
+    keys: [RemoteAddr; KNOWN_KEYS],
     apart: Gather,
     /// True if the last task was read apart from its stack.
     is_apart: bool,
@@ -58,6 +63,24 @@ pub struct SeenStep<'a> {
     pub is_innermost: bool,
 }
 
+impl SeenStep<'_> {
+    /// True if these bytes are still what they were in the batch.
+    fn is_marked(&self, (addr, len): Range, now: Option<Fields<'_>>) -> bool {
+        let mut before = [0; MARKS];
+        let Some(before) = before.get_mut(..len) else {
+            return false;
+        };
+        let has_read = Gathered::alone(self.batch).read(addr, before).is_ok();
+        has_read && now.map(|fields| fields.0) == Some(&*before)
+    }
+
+    /// True if the frame of the task's coroutine stands as it did.
+    fn stands(&self, layout: &Layout, now: Fields<'_>) -> bool {
+        let now = RawFrame::decode(layout, self.frame.addr, now.0);
+        same_frame(self.frame, &now, self.is_innermost)
+    }
+}
+
 impl TaskReads {
     /// Adds to a batch which task runs, where the thread itself knows it: that is read along with
     /// the rest of the thread.
@@ -69,11 +92,20 @@ impl TaskReads {
 
     /// Adds to a batch which task runs, and the one that is expected to.
     pub fn plan(&self, python: &Python, found: &RunningLoopFound, gather: &mut Gather) {
-        if python.layout.running_task == RunningTask::CurrentTasks && !self.keys.is_null() {
-            gather.want_within_group(found.current_tasks, DICT_SIZE);
-            gather.want_within_group(self.keys, KEYS_SIZE);
+        if python.layout.running_task == RunningTask::CurrentTasks {
+            self.plan_dict(found, gather);
         }
         self.plan_task(python, gather);
+    }
+
+    fn plan_dict(&self, found: &RunningLoopFound, gather: &mut Gather) {
+        let known = self.keys.into_iter().filter(|keys| !keys.is_null());
+        for (nth, keys) in known.enumerate() {
+            if nth == 0 {
+                gather.want_within_group(found.current_tasks, DICT_SIZE);
+            }
+            gather.want_within_group(keys, KEYS_SIZE);
+        }
     }
 
     fn plan_task(&self, python: &Python, gather: &mut Gather) {
@@ -95,25 +127,58 @@ impl TaskReads {
         caches: &mut Caches,
         step: SeenStep<'_>,
     ) -> Option<(RemoteAddr, bool)> {
-        let (memory, layout) = (&python.memory, &python.layout);
-        let (batch, field) = (Gathered::alone(step.batch), layout.task.name);
-        let planned = task_address(python, found, &batch);
-        if let Ok(Some(task)) = planned
-            && task == self.task
-            && !self.name.is_null()
-            && batch.read_ptr(task.offset(field)) == Ok(self.name)
-        {
-            self.is_apart = false;
-            return Some((task, true));
-        }
-        let task = match planned {
-            Ok(task) => task?,
+        let batch = Gathered::alone(step.batch);
+        let task = match task_address(python, found, &batch) {
+            Ok(task) => {
+                let task = task?;
+                if self.is_expected(python, task, &batch) {
+                    self.is_apart = false;
+                    return Some((task, true));
+                }
+                task
+            }
             Err(_) => {
-                let keys = memory.read_ptr(found.current_tasks.offset(DICT_KEYS));
-                self.keys = keys.unwrap_or(RemoteAddr::NULL);
-                task_address(python, found, memory).ok()??
+                self.note_keys(python, found, &batch)?;
+                let goes_on = self.goes_on(python, step, Some(found));
+                let apart = Gathered::new(&self.apart, &python.memory);
+                let task = task_address(python, found, &apart).ok()??;
+                if self.is_expected(python, task, &apart) {
+                    self.is_apart = true;
+                    return Some((task, goes_on));
+                }
+                task
             }
         };
+        let is_plain = self.meet(python, caches, task)?;
+        Some((task, self.goes_on(python, step, None) && is_plain))
+    }
+
+    /// True for the task that was expected to run, if a batch that was to show it does.
+    fn is_expected(&self, python: &Python, task: RemoteAddr, batch: &Gathered<'_>) -> bool {
+        task == self.task
+            && !self.name.is_null()
+            && batch.read_ptr(task.offset(python.layout.task.name)) == Ok(self.name)
+    }
+
+    /// Takes notice of which keys the dict of running tasks has.
+    fn note_keys(
+        &mut self,
+        python: &Python,
+        found: &RunningLoopFound,
+        batch: &Gathered<'_>,
+    ) -> Option<()> {
+        let at = found.current_tasks.offset(DICT_KEYS);
+        let read = batch.read_ptr(at).or_else(|_| python.memory.read_ptr(at));
+        let keys = read.ok()?;
+        let known = self.keys.iter().position(|known| *known == keys);
+        self.keys[..=known.unwrap_or(KNOWN_KEYS - 1)].rotate_right(1);
+        self.keys[0] = keys;
+        Some(())
+    }
+
+    /// Reads another task than the one that was expected; true if it is of CPython's own class.
+    fn meet(&mut self, python: &Python, caches: &mut Caches, task: RemoteAddr) -> Option<bool> {
+        let (memory, layout) = (&python.memory, &python.layout);
         self.apart.clear();
         self.apart.want(task, layout.task.size as usize);
         self.apart.run(memory).ok()?;
@@ -121,46 +186,46 @@ impl TaskReads {
         let class = caches.types.of_object(Objects { view, layout }, task);
         let is_plain = class.ok()?.kind == TypeKind::Task;
         let name = if is_plain {
-            view.read_ptr(task.offset(field)).ok()?
+            view.read_ptr(task.offset(layout.task.name)).ok()?
         } else {
             RemoteAddr::NULL
         };
         (self.task, self.name, self.is_apart) = (task, name, true);
-        Some((task, self.goes_on(python, step) && is_plain))
+        Some(is_plain)
     }
 
-    /// Reads the task, and then whether this step of it goes on.
-    fn goes_on(&mut self, python: &Python, step: SeenStep<'_>) -> bool {
-        let Some(known_marks) = step.marks else {
+    /// Reads the task, where asked for with the dict that tells which one runs, and then whether
+    /// this step of it goes on.
+    fn goes_on(
+        &mut self,
+        python: &Python,
+        step: SeenStep<'_>,
+        dict: Option<&RunningLoopFound>,
+    ) -> bool {
+        if step.marks.is_none() && dict.is_none() {
             return false;
-        };
-        let (layout, batch) = (&python.layout, Gathered::alone(step.batch));
+        }
         let mut apart = std::mem::take(&mut self.apart);
         apart.clear();
+        if let Some(found) = dict {
+            self.plan_dict(found, &mut apart);
+        }
         self.plan_task(python, &mut apart);
-        let marks = known_marks.map(|(addr, len)| apart.want(addr, len));
-        let head = apart.want(step.frame.addr, layout.frame.size as usize);
-        let read = apart.run(&python.memory).is_ok();
-        let as_before = |wanted, (addr, len): Range| {
-            let mut before = [0; MARKS];
-            let Some(before) = before.get_mut(..len) else {
-                return false;
-            };
-            let now = apart.fields(wanted).map(|fields| fields.0);
-            batch.read(addr, before).is_ok() && now == Some(&*before)
-        };
-        let stands = apart.fields(head).is_some_and(|head| {
-            let now = RawFrame::decode(layout, step.frame.addr, head.0);
-            same_frame(step.frame, &now, step.is_innermost)
+        let frame_size = python.layout.frame.size as usize;
+        let wanted = step.marks.map(|marks| {
+            let marks = marks.map(|mark| (mark, apart.want(mark.0, mark.1)));
+            (marks, apart.want(step.frame.addr, frame_size))
         });
-        let goes_on = read
-            && stands
-            && marks
-                .into_iter()
-                .zip(known_marks)
-                .all(|(wanted, range)| as_before(wanted, range));
+        let read = apart.run(&python.memory).is_ok();
+        let goes_on = wanted.is_some_and(|(marks, head)| {
+            let mut marks = marks.into_iter();
+            marks.all(|(mark, now)| step.is_marked(mark, apart.fields(now)))
+                && apart
+                    .fields(head)
+                    .is_some_and(|head| step.stands(&python.layout, head))
+        });
         self.apart = apart;
-        goes_on
+        read && goes_on
     }
 
     /// What was read of the last task; what is not of it is read from the process.
