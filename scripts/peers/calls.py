@@ -4,6 +4,7 @@ Counted by the kernel's tracepoints through perf: strace would stop the sampler 
 the program under it would have moved on further.
 """
 
+import itertools
 import os
 import re
 import statistics
@@ -13,20 +14,23 @@ import tempfile
 from programs import Program, interpreter
 
 from .table import OURS
-from .tools import NEWEST, asyncspy, settle
+from .tools import AUSTIN_PYTHON, NEWEST, asyncspy, settle
 
 CASES = [("idle", 2, "idle.py"), ("stalled", 2, "attribution.py", "--period", 3600, "--blocked", 3000),
          ("busy, chain of 10", 4, "chain.py", 10), ("busy, saturated", 4, "healthy.py", "--rate", 1_000_000)]
+# Each keeps frames and running tasks in another way.
+PYTHONS = (NEWEST, AUSTIN_PYTHON, "3.8")
 CALL = re.compile(r"^ *(\d+) .*sys_enter: NR (\d+) ", re.M)
 CLOCK_NANOSLEEP = "230"  # on x86-64
 RATE = 200
 
 
 def measure(options, table):
-    """Each state of a loop."""
-    for case, bar, *target in CASES:
+    """Each state of a loop, on each Python."""
+    for python, (state, bar, *target) in itertools.product(PYTHONS, CASES):
+        case = "%s, Python %s" % (state, python)
         text = "system calls a sample, %s ≤ %d" % (case, bar)
-        with Program(interpreter(NEWEST), *target) as program, table.quiet():
+        with Program(interpreter(python), *target) as program, table.quiet():
             counts = count_calls(options, program.pid)
         if not counts:
             table.add_bar(text + " (needs perf and its tracepoints)", None, False)

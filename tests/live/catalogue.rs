@@ -7,7 +7,7 @@ pub use asyncspy_test_support::trials::{one_per_minor, trial, trial_alone, trial
 use asyncspy_test_support::{Interpreter, Outcome, interpreters};
 use libtest_mimic::Trial;
 
-use crate::{busy, edges, kinds, lifecycle, locals, namespaces, oracle, programs, record};
+use crate::{busy, edges, kinds, lifecycle, locals, namespaces, oracle, programs, record, samples};
 
 /// All tests.
 ///
@@ -26,6 +26,7 @@ pub fn all() -> Outcome<Vec<Trial>> {
     trials.extend(busy::trials(&supported));
     trials.extend(oracle::trials(&supported));
     trials.extend(record::trials(&supported));
+    trials.extend(samples::trials(&supported));
     Ok(trials)
 }
 
