@@ -59,6 +59,8 @@ pub struct StackReader {
     /// The last proven stack that was not settled.
     unsettled: Vec<RawFrame>,
     haunts: Haunts,
+    /// Which of the last looks at the predicted stack have failed, the last one in the lowest bit.
+    misses: u8,
     previous_chain: Vec<RawFrame>,
     /// Stacks that were proven lately, the last one first: memory is reused, so a thread often
     /// stands again where it stood before.
@@ -89,6 +91,7 @@ impl StackReader {
             common: Vec::new(),
             unsettled: Vec::new(),
             haunts: Haunts::default(),
+            misses: 0,
             previous_chain: Vec::new(),
             recent: Vec::new(),
             ahead: Ahead::default(),
@@ -120,8 +123,10 @@ impl StackReader {
         too: &mut dyn Alongside,
     ) -> Result<bool, MemoryError> {
         gather.clear();
-        self.plan(layout, too, gather);
-        self.run_rounds(memory, layout, gather, 1, too)
+        self.plan(layout, too, self.misses != 0, gather);
+        let settled = self.run_rounds(memory, layout, gather, 1, too)?;
+        self.misses = self.misses << 1 | u8::from(!settled);
+        Ok(settled)
     }
 
     /// Reads a batch with both passes so often in one call, as far as that goes: where a thread
@@ -145,8 +150,15 @@ impl StackReader {
         Ok(false)
     }
 
-    /// Adds both passes over the predicted stack to a batch, and what shall be read with them.
-    fn plan(&mut self, layout: &Layout, too: &mut dyn Alongside, gather: &mut Gather) {
+    /// Adds both passes over the predicted stack to a batch, and what shall be read with them;
+    /// `widely` also what lies near it where frames were met lately.
+    fn plan(
+        &mut self,
+        layout: &Layout,
+        too: &mut dyn Alongside,
+        widely: bool,
+        gather: &mut Gather,
+    ) {
         self.kept_for = 0;
         let frames = self.predicted.iter().take(MAX_PROVEN);
         self.ranges.take_frames(
@@ -155,6 +167,9 @@ impl StackReader {
             self.top,
             too.within(layout),
         );
+        if widely {
+            self.ranges.take_in_haunts(layout, &self.haunts);
+        }
         self.add_passes(layout, too, gather);
     }
 

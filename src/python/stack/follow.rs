@@ -100,7 +100,7 @@ impl StackReader {
         if sweeps {
             self.plan_haunts(layout, too, gather);
         } else {
-            self.plan(layout, too, gather);
+            self.plan(layout, too, false, gather);
         }
         let rounds = if sweeps { SWEEP_ROUNDS } else { WALK_ROUNDS };
         let walked = std::mem::take(&mut self.previous_chain);
