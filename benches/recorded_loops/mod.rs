@@ -18,6 +18,7 @@ use asyncspy::sampler::loop_sampler::{LoopSampler, attempts_within};
 use asyncspy::sampler::shared::Shared;
 use asyncspy::sampler::tables::StackTable;
 use asyncspy::sampler::task_names::TaskTable;
+use asyncspy::target::process::monotonic_now_ns;
 use asyncspy_model::{Event, LoopSample, RemoteAddr};
 
 /// Opens the recording of a minor version.
@@ -112,7 +113,7 @@ pub fn recorded_loops(
                 stacks: StackTable::default(),
                 tasks: TaskTable::default(),
                 events: Vec::new(),
-                now_ns: 0,
+                now_ns: monotonic_now_ns(),
             });
         }
     }

@@ -90,8 +90,6 @@ pub struct LoopSampler {
     load: LoopLoad,
     load_at_ns: u64,
     read_at_ns: u64,
-    /// The tick at which the last stack was read.
-    sampled_ns: u64,
 }
 
 /// The position of a stock loop's frame, and its turn if that could be told.
@@ -131,7 +129,6 @@ impl LoopSampler {
             load: LoopLoad::default(),
             load_at_ns: 0,
             read_at_ns: 0,
-            sampled_ns: 0,
             found,
         }
     }
@@ -283,8 +280,7 @@ impl LoopSampler {
         let python = shared.python;
         let (layout, memory) = (&python.layout, &python.memory);
         let (stack, gather) = (&mut self.stack, &mut self.gather);
-        let last_ns = std::mem::replace(&mut self.sampled_ns, shared.now_ns);
-        let age_ns = shared.now_ns.saturating_sub(last_ns);
+        let age_ns = shared.now_ns.saturating_sub(self.read_at_ns);
         let is_recent = age_ns <= AGAIN_WITHIN_NS && stack.has_pass();
         let mut too = LoopAlongside {
             python,
