@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use asyncspy::aio::Caches;
 use asyncspy::aio::registry::Registries;
+use asyncspy::layout::RunningTask;
 use asyncspy::python::Python;
 use asyncspy::python::thread_names::ThreadNames;
 use asyncspy::sampler::discovery::find_running_loops;
@@ -61,15 +62,15 @@ impl ProcessMemory for Counting {
     }
 }
 
-/// Each version that keeps the running tasks in a dict.
+/// Each version.
 pub fn trials(interpreters: &[Interpreter]) -> Vec<Trial> {
-    let with_dict = |each: &&Interpreter| (8..=13).any(|minor| each.name == format!("3.{minor}"));
-    let each = one_per_minor(interpreters).filter(with_dict).cloned();
+    let each = one_per_minor(interpreters).cloned();
     each.map(|each| trial_alone(format!("samples::{}", each.name), move || sample(&each)))
         .collect()
 }
 
-/// The dict of running tasks moves to other keys ever again; that costs no reads.
+/// Where the running task is told from moves ever again, as a dict of running tasks does from keys
+/// to keys; that costs no reads.
 fn sample(interpreter: &Interpreter) -> Outcome {
     let target = Target::start(interpreter, "chain.py", &["10"])?;
     let mut python = Python::attach(target.pid)?;
@@ -82,16 +83,16 @@ fn sample(interpreter: &Interpreter) -> Outcome {
     let names = &mut ThreadNames::default();
     let mut found = find_running_loops(&python, &mut caches, &mut registries, names, &[])?;
     let found = found.pop().ok_or("no loop")?;
-    let keys_at = found.current_tasks.offset(DICT_KEYS);
-    if found.current_tasks.is_null() {
-        return Err("no dict of running tasks".into());
-    }
+    let told_at = match python.layout.running_task {
+        RunningTask::Field(offset) => found.thread.addr.offset(offset),
+        RunningTask::CurrentTasks => found.current_tasks.offset(DICT_KEYS),
+    };
     let mut sampler = LoopSampler::new(&python, found);
     let (mut stacks, mut tasks) = (StackTable::default(), TaskTable::default());
     let (mut counts, mut events) = (Vec::new(), Vec::new());
-    let mut keys = RemoteAddr::NULL;
+    let mut word = RemoteAddr::NULL;
     for nth in 0..WARM_UP + SAMPLES {
-        keys = other_than(keys, &LiveMemory::new(target.pid), keys_at)?;
+        word = other_than(word, &LiveMemory::new(target.pid), told_at)?;
         reads.store(0, Ordering::Relaxed);
         events.clear();
         sampler.sample(&mut Shared {
@@ -119,14 +120,14 @@ fn sample(interpreter: &Interpreter) -> Outcome {
     Ok(())
 }
 
-/// Waits until the dict has other keys than these, and returns them.
-fn other_than(known: RemoteAddr, memory: &LiveMemory, keys_at: RemoteAddr) -> Outcome<RemoteAddr> {
+/// Waits until another word is there than this, and returns it.
+fn other_than(known: RemoteAddr, memory: &LiveMemory, at: RemoteAddr) -> Outcome<RemoteAddr> {
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
-        let now = memory.read_ptr(keys_at)?;
+        let now = memory.read_ptr(at)?;
         if now != known {
             return Ok(now);
         }
     }
-    Err("the dict of running tasks stands still".into())
+    Err("no task has entered or left the loop".into())
 }
