@@ -98,6 +98,7 @@ impl TaskReads {
         self.plan_task(python, gather);
     }
 
+    /// Adds the dict of running tasks with the keys that it may have; nothing while none are known.
     fn plan_dict(&self, found: &RunningLoopFound, gather: &mut Gather) {
         let known = self.keys.into_iter().filter(|keys| !keys.is_null());
         for (nth, keys) in known.enumerate() {
@@ -138,15 +139,18 @@ impl TaskReads {
                 task
             }
             Err(_) => {
-                self.note_keys(python, found, &batch)?;
+                self.note_keys(python, found, &batch);
                 let goes_on = self.goes_on(python, step, Some(found));
-                let apart = Gathered::new(&self.apart, &python.memory);
-                let task = task_address(python, found, &apart).ok()??;
-                if self.is_expected(python, task, &apart) {
-                    self.is_apart = true;
-                    return Some((task, goes_on));
+                let apart = Gathered::alone(&self.apart);
+                match task_address(python, found, &apart) {
+                    Ok(Some(task)) if self.is_expected(python, task, &apart) => {
+                        self.is_apart = true;
+                        return Some((task, goes_on));
+                    }
+                    Ok(task) => task?,
+                    // A dict of more loops than a small one holds.
+                    Err(_) => task_address(python, found, &python.memory).ok()??,
                 }
-                task
             }
         };
         let is_plain = self.meet(python, caches, task)?;
@@ -160,23 +164,19 @@ impl TaskReads {
             && batch.read_ptr(task.offset(python.layout.task.name)) == Ok(self.name)
     }
 
-    /// Takes notice of which keys the dict of running tasks has.
-    fn note_keys(
-        &mut self,
-        python: &Python,
-        found: &RunningLoopFound,
-        batch: &Gathered<'_>,
-    ) -> Option<()> {
+    /// Takes notice of which keys the dict of running tasks has, if that can be read.
+    fn note_keys(&mut self, python: &Python, found: &RunningLoopFound, batch: &Gathered<'_>) {
         let at = found.current_tasks.offset(DICT_KEYS);
         let read = batch.read_ptr(at).or_else(|_| python.memory.read_ptr(at));
-        let keys = read.ok()?;
-        let known = self.keys.iter().position(|known| *known == keys);
-        self.keys[..=known.unwrap_or(KNOWN_KEYS - 1)].rotate_right(1);
-        self.keys[0] = keys;
-        Some(())
+        if let Ok(keys) = read {
+            let known = self.keys.iter().position(|known| *known == keys);
+            self.keys[..=known.unwrap_or(KNOWN_KEYS - 1)].rotate_right(1);
+            self.keys[0] = keys;
+        }
     }
 
-    /// Reads another task than the one that was expected; true if it is of CPython's own class.
+    /// Reads another task than the one that was expected; true if it is of CPython's own class,
+    /// `None` if it cannot be read.
     fn meet(&mut self, python: &Python, caches: &mut Caches, task: RemoteAddr) -> Option<bool> {
         let (memory, layout) = (&python.memory, &python.layout);
         self.apart.clear();
