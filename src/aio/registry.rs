@@ -251,14 +251,17 @@ fn find_modules(
     objects: Objects<'_>,
     modules: RemoteAddr,
 ) -> Result<Option<Registry>, MemoryError> {
-    let [tasks, accelerator] = objects.dict_find(modules, ["asyncio.tasks", "_asyncio"])?;
+    let found = objects.dict_find(modules, &["asyncio.tasks", "_asyncio"])?;
+    let [tasks @ Some(_), accelerator] = found[..] else {
+        return Ok(None);
+    };
+    let modules_found = found.iter().flatten();
+    let mut heads = modules_found.map(|module| (module.offset(MODULE_DICT), 8));
+    objects.view.expect(&mut heads)?;
     let with_dict = |module: Option<RemoteAddr>| match module {
         Some(module) => Ok((module, objects.view.read_ptr(module.offset(MODULE_DICT))?)),
         None => Ok((RemoteAddr::NULL, RemoteAddr::NULL)),
     };
-    if tasks.is_none() {
-        return Ok(None);
-    }
     Ok(Some(Registry {
         modules,
         tasks: with_dict(tasks)?,
@@ -273,16 +276,11 @@ fn find_containers(objects: Objects<'_>, registry: Registry) -> Result<Container
         if dict.is_null() {
             continue;
         }
-        for (key, value) in objects.dict_items(dict)? {
-            let is = |name| objects.str_equals(key, name);
-            if is("_current_tasks")? {
-                containers.current.get_or_insert(value);
-            } else if is("_eager_tasks")? {
-                containers.eager.push(value);
-            } else if is("_all_tasks")? || is("_scheduled_tasks")? {
-                containers.scheduled.push(value);
-            }
-        }
+        let found = objects.dict_find(dict, objects.layout.tasks.containers())?;
+        let mut found = found.into_iter();
+        containers.current = containers.current.or(found.next().flatten());
+        containers.scheduled.extend(found.next().flatten());
+        containers.eager.extend(found.next().flatten());
     }
     containers.eager.dedup();
     containers.scheduled.dedup();

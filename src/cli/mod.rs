@@ -60,8 +60,9 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The commands.
+/// The commands. The options of each are built when it is the one: else they take a tenth of `dump`.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Command {
     /// Live view: is the loop blocked, by what, and who suffers
     Top(top::TopArgs),
@@ -110,7 +111,8 @@ mod tests {
 
     #[test]
     fn every_option_has_its_variable() {
-        let root = Cli::command();
+        let mut root = Cli::command();
+        root.build();
         let commands: Vec<_> = std::iter::once(&root)
             .chain(root.get_subcommands())
             .collect();

@@ -401,6 +401,20 @@ pub enum TaskRegistry {
     UnpublishedLists,
 }
 
+impl TaskRegistry {
+    /// What the modules `asyncio.tasks` and `_asyncio` call the dict of running tasks, the WeakSet
+    /// and the set, if there is one.
+    #[must_use]
+    pub const fn containers(self) -> &'static [&'static str] {
+        match self {
+            Self::AllTasks => &["_current_tasks", "_all_tasks"],
+            Self::ScheduledAndEager | Self::Lists | Self::UnpublishedLists => {
+                &["_current_tasks", "_scheduled_tasks", "_eager_tasks"]
+            }
+        }
+    }
+}
+
 /// How a thread's running loop is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunningLoop {

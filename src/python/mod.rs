@@ -22,6 +22,7 @@ pub mod recording;
 pub mod stack;
 mod stack_passes;
 mod stack_reads;
+mod str_heads;
 pub mod thread;
 pub mod thread_names;
 pub mod types;

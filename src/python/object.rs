@@ -4,6 +4,7 @@
 
 use asyncspy_model::RemoteAddr;
 
+use super::str_heads::StrHeads;
 use crate::layout::{AttributeStorage, DictKeySizes, IntFormat, Layout};
 use crate::target::memory::{Fields, MemoryError, MemoryView, MemoryViewExt};
 
@@ -25,11 +26,11 @@ pub const OB_TYPE: u64 = 8;
 pub const OB_SIZE: u64 = 16;
 
 /// `state` of `PyASCIIObject` (Include/cpython/unicodeobject.h).
-const STR_STATE: u64 = 32;
+pub(super) const STR_STATE: u64 = 32;
 /// In it: the characters stand directly behind the head.
-const COMPACT: u8 = 0x20;
+pub(super) const COMPACT: u8 = 0x20;
 /// In it: all of them are ASCII.
-const ASCII: u8 = 0x40;
+pub(super) const ASCII: u8 = 0x40;
 
 /// Reads Python objects of one layout through one view of memory.
 #[derive(Clone, Copy)]
@@ -370,8 +371,8 @@ impl<'a> Objects<'a> {
         dict: RemoteAddr,
         name: &str,
     ) -> Result<Option<RemoteAddr>, MemoryError> {
-        let [value] = self.dict_find(dict, [name])?;
-        Ok(value)
+        let found = self.dict_find(dict, &[name])?;
+        Ok(found.first().copied().flatten())
     }
 
     /// The values of these `str` keys in a dict; `None` for those that it has not. It is searched
@@ -379,17 +380,19 @@ impl<'a> Objects<'a> {
     ///
     /// # Errors
     /// As [`type_of`](Self::type_of).
-    pub fn dict_find<const N: usize>(
+    pub fn dict_find(
         &self,
         dict: RemoteAddr,
-        names: [&str; N],
-    ) -> Result<[Option<RemoteAddr>; N], MemoryError> {
-        let mut found = [None; N];
+        names: &[&str],
+    ) -> Result<Vec<Option<RemoteAddr>>, MemoryError> {
+        let longest = names.iter().map(|name| name.len()).max().unwrap_or(0);
+        let mut keys = StrHeads::new(*self, longest);
+        let mut found = vec![None; names.len()];
         for part in self.dict_pairs(dict)?.rchunks(KEYS_AT_ONCE) {
-            self.expect_keys(part)?;
-            for (key, value) in part {
+            keys.read(part.iter().map(|(key, _)| *key))?;
+            for (nth, (key, value)) in part.iter().enumerate() {
                 for (found, name) in found.iter_mut().zip(names) {
-                    if found.is_none() && self.str_equals(*key, name)? {
+                    if found.is_none() && keys.equals(nth, *key, name)? {
                         *found = Some(*value);
                     }
                 }

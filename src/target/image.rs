@@ -13,7 +13,7 @@ use asyncspy_model::RemoteAddr;
 use rustc_hash::FxHashMap;
 
 use super::held_pages::{HeldPages, pages_of, parts_of};
-use super::memory::{MemoryError, MemoryView, ProcessMemory};
+use super::memory::{MemoryError, MemoryView, Piece, ProcessMemory, gather_all};
 use super::page_arena::PageArena;
 use super::page_reads::PAGE;
 
@@ -162,6 +162,12 @@ impl MemoryView for PageImage<'_> {
         self.prefetch(ranges)
     }
 
+    fn read_each(&self, pieces: &[Piece], buf: &mut [u8]) -> Result<Vec<bool>, MemoryError> {
+        let mut arrived = Vec::with_capacity(pieces.len());
+        gather_all(self.memory, pieces, buf, &mut arrived)?;
+        Ok(arrived)
+    }
+
     fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
         let unmapped = MemoryError::Unmapped {
             addr,
@@ -236,7 +242,7 @@ pub fn touched_pages(range: (RemoteAddr, u64)) -> impl Iterator<Item = u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::memory::{MemoryViewExt, Piece, piece};
+    use crate::target::memory::{MemoryViewExt, piece};
     use std::cell::{Cell, RefCell};
 
     struct Holes;

@@ -79,6 +79,25 @@ pub trait MemoryView {
         Ok(())
     }
 
+    /// Reads each of these ranges, one behind the other, into `buf`, which is as long as they are
+    /// together, and returns which of them arrived. What lies around them is not fetched: for what
+    /// is small and looked at once.
+    ///
+    /// # Errors
+    /// [`MemoryError::Gone`] and [`MemoryError::Denied`] only.
+    fn read_each(&self, pieces: &[Piece], buf: &mut [u8]) -> Result<Vec<bool>, MemoryError> {
+        let mut rest = buf;
+        let each = pieces.iter().map(|piece| {
+            let (place, next) = std::mem::take(&mut rest).split_at_mut(piece.len);
+            rest = next;
+            match self.read(RemoteAddr(piece.base as u64), place) {
+                Err(error) if error.is_final() => Err(error),
+                outcome => Ok(outcome.is_ok()),
+            }
+        });
+        each.collect()
+    }
+
     /// The `N` bytes at `addr`.
     ///
     /// # Errors
