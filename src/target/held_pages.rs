@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::memory::{MemoryError, ProcessMemory};
 use super::page_arena::PageArena;
-use super::page_reads::{PAGE, read_pages};
+use super::page_reads::{BATCH, PAGE, read_pages, read_pages_into};
 
 /// Slot of a page that could not be read.
 const UNREADABLE: u32 = u32::MAX;
@@ -23,6 +23,18 @@ struct Held {
     since: u32,
     /// Where its earlier bytes are, if they differ.
     before: Option<u32>,
+}
+
+impl Held {
+    /// A page that was not held before this round.
+    const fn new(slot: u32, round: u32) -> Self {
+        Self {
+            slot,
+            round,
+            since: round,
+            before: None,
+        }
+    }
 }
 
 /// Images that are gone leave their space to the next: a page of fresh memory costs as much as
@@ -43,6 +55,8 @@ pub(super) struct HeldPages {
     before: PageArena,
     last: Option<(u64, u32)>,
     wanted: Vec<u64>,
+    /// Slots that a read was to fill and did not.
+    unused: Vec<u32>,
 }
 
 /// The part of a range that lies on one page.
@@ -178,11 +192,55 @@ impl HeldPages {
         // Null pointers are asked for as others are, and would spoil the call they are part of.
         wanted.extend(pages.filter(|page| *page != 0 && self.current(*page).is_none()));
         sort_wanted(&mut wanted);
-        let outcome = read_pages(memory, &wanted, |page, bytes| {
-            self.store(page, bytes, budget)
-        });
+        let outcome = self.fetch_all(&wanted, memory, budget);
         self.wanted = wanted;
         outcome
+    }
+
+    fn fetch_all(
+        &mut self,
+        mut pages: &[u64],
+        memory: &dyn ProcessMemory,
+        budget: usize,
+    ) -> Result<(), MemoryError> {
+        // What was held before is read beside it, to be compared.
+        if !pages.iter().any(|page| self.held.contains_key(page)) {
+            while let [_, ..] = pages
+                && let Some(read) = self.fetch_fresh(pages, memory, budget)?
+            {
+                pages = pages.get(read..).unwrap_or_default();
+            }
+        }
+        read_pages(memory, pages, |page, bytes| self.store(page, bytes, budget))
+    }
+
+    /// Reads the first of these pages, none of which is held, to where they are kept, and returns
+    /// how many; `None` when there is space for single ones only.
+    fn fetch_fresh(
+        &mut self,
+        pages: &[u64],
+        memory: &dyn ProcessMemory,
+        budget: usize,
+    ) -> Result<Option<usize>, MemoryError> {
+        let Some((first, bytes)) = self.arena.space(pages.len().min(BATCH), budget)? else {
+            return Ok(None);
+        };
+        let count = bytes.len() / PAGE as usize;
+        let batch = pages.get(..count).unwrap_or_default();
+        let (held, round, unused) = (&mut self.held, self.round, &mut self.unused);
+        let mut slots = first..;
+        let outcome = read_pages_into(memory, batch, bytes, |page, bytes| {
+            let slot = slots.next().unwrap_or(UNREADABLE);
+            if bytes.is_none() {
+                unused.push(slot);
+            }
+            held.insert(page, Held::new(bytes.map_or(UNREADABLE, |_| slot), round));
+            Ok(())
+        });
+        for slot in unused.drain(..) {
+            self.arena.release(slot);
+        }
+        outcome.map(|()| Some(count))
     }
 
     /// Reads these pages, which were read in the last round, and hands over the number of each
@@ -273,13 +331,7 @@ impl HeldPages {
             Some(bytes) => self.arena.add(bytes, budget)?,
             None => UNREADABLE,
         };
-        let held = Held {
-            slot,
-            round,
-            since: round,
-            before: None,
-        };
-        self.held.insert(page, held);
+        self.held.insert(page, Held::new(slot, round));
         Ok(())
     }
 }

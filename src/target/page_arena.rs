@@ -44,6 +44,39 @@ impl PageArena {
         Ok(slot)
     }
 
+    /// Fresh space for at most so many pages, one behind the other, and the slot of the first;
+    /// `None` while there are slots that were given back.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn space(
+        &mut self,
+        pages: usize,
+        budget: usize,
+    ) -> Result<Option<(u32, &mut [u8])>, MemoryError> {
+        if !self.free.is_empty() {
+            return Ok(None);
+        }
+        let slot = self.grow(budget)?;
+        let affordable = (budget / PAGE_BYTES).saturating_sub(slot as usize);
+        let behind = match place(slot) {
+            Place::Few(block, range) => {
+                let block = self.few.get_mut(block);
+                block.and_then(|block| block.get_mut(range.start..))
+            }
+            Place::Many(chunk, range) => {
+                let map = self.chunks.get_mut(chunk);
+                map.and_then(|map| map.get_mut(range.start..))
+            }
+        };
+        let behind = behind.unwrap_or_default();
+        let count = pages.min(affordable).min(behind.len() / PAGE_BYTES);
+        self.used += count.saturating_sub(1);
+        Ok(behind
+            .get_mut(..count * PAGE_BYTES)
+            .map(|bytes| (slot, bytes)))
+    }
+
     fn grow(&mut self, budget: usize) -> Result<u32, MemoryError> {
         let slot = u32::try_from(self.used).map_err(|_| MemoryError::Budget)?;
         if (self.used + 1) * PAGE_BYTES > budget {
@@ -147,6 +180,27 @@ mod tests {
             assert_eq!(arena.page(slot), [slot as u8; PAGE_BYTES]);
         }
         assert!(arena.page(count + CHUNK as u32).is_empty());
+    }
+
+    #[test]
+    fn fresh_space_is_of_one_piece() {
+        let mut arena = PageArena::default();
+        let budget = (FEW + 8) * PAGE_BYTES;
+        let mut next = 0;
+        while let Ok(Some((slot, bytes))) = arena.space(7, budget) {
+            assert_eq!(slot, next);
+            for page in bytes.chunks_exact_mut(PAGE_BYTES) {
+                page.fill(next as u8);
+                next += 1;
+            }
+        }
+        assert_eq!(next as usize * PAGE_BYTES, budget);
+        for slot in 0..next {
+            assert_eq!(arena.page(slot), [slot as u8; PAGE_BYTES]);
+        }
+        assert_eq!(arena.space(1, budget), Err(MemoryError::Budget));
+        arena.release(3);
+        assert_eq!(arena.space(1, budget), Ok(None));
     }
 
     #[test]

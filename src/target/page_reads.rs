@@ -11,7 +11,7 @@ use super::page_pool::{self, BLOCK, Block};
 pub const PAGE: u64 = 4096;
 
 /// Pages read in one call: what is read fits the cache until it has been looked at.
-const BATCH: usize = BLOCK;
+pub const BATCH: usize = BLOCK;
 
 /// Most pages in one piece. A page in a longer piece costs less than a piece of its own, but a
 /// hole spoils the whole piece.
@@ -34,52 +34,79 @@ thread_local! {
 pub fn read_pages(
     memory: &dyn ProcessMemory,
     pages: &[u64],
+    mut receive: impl FnMut(u64, Option<&[u8]>) -> Result<(), MemoryError>,
+) -> Result<(), MemoryError> {
+    READS.with_borrow_mut(|reads| {
+        for batch in pages.chunks(BATCH) {
+            if reads.block.is_empty() {
+                let block = page_pool::take().ok_or(MemoryError::Budget)?;
+                reads.block.push(block);
+            }
+            let Some(bytes) = reads.block.first_mut() else {
+                return Err(MemoryError::Budget);
+            };
+            reads.calls.read(memory, batch, bytes, &mut receive)?;
+        }
+        Ok(())
+    })
+}
+
+/// Reads at most [`BATCH`] pages as [`read_pages`] does, one behind the other into `bytes`.
+///
+/// # Errors
+/// As there.
+pub fn read_pages_into(
+    memory: &dyn ProcessMemory,
+    pages: &[u64],
+    bytes: &mut [u8],
     receive: impl FnMut(u64, Option<&[u8]>) -> Result<(), MemoryError>,
 ) -> Result<(), MemoryError> {
-    READS.with_borrow_mut(|reads| reads.read(memory, pages, receive))
+    READS.with_borrow_mut(|reads| reads.calls.read(memory, pages, bytes, receive))
 }
 
 /// Buffers for reading pages, which all reads of a thread use.
 #[derive(Debug)]
 struct PageReads {
-    pieces: Vec<Piece>,
-    /// One, once it has read anything.
+    calls: Calls,
+    /// One, once it has read anything that is not kept.
     block: Vec<Block>,
+}
+
+/// What one call reads.
+#[derive(Debug)]
+struct Calls {
+    pieces: Vec<Piece>,
     ok: Vec<bool>,
 }
 
 impl PageReads {
     const fn new() -> Self {
         Self {
-            pieces: Vec::new(),
+            calls: Calls {
+                pieces: Vec::new(),
+                ok: Vec::new(),
+            },
             block: Vec::new(),
-            ok: Vec::new(),
         }
     }
+}
 
+impl Calls {
     fn read(
         &mut self,
         memory: &dyn ProcessMemory,
-        pages: &[u64],
+        batch: &[u64],
+        bytes: &mut [u8],
         mut receive: impl FnMut(u64, Option<&[u8]>) -> Result<(), MemoryError>,
     ) -> Result<(), MemoryError> {
-        for batch in pages.chunks(BATCH) {
-            self.plan(batch);
-            if self.block.is_empty() {
-                self.block
-                    .push(page_pool::take().ok_or(MemoryError::Budget)?);
-            }
-            let Some(bytes) = self.block.first_mut() else {
-                return Err(MemoryError::Budget);
-            };
-            gather_all(memory, &self.pieces, bytes, &mut self.ok)?;
-            let mut pages = batch.iter().zip(bytes.chunks_exact_mut(PAGE_BYTES));
-            for (run, ok) in self.pieces.iter().zip(&self.ok) {
-                for (page, bytes) in pages.by_ref().take(run.len / PAGE_BYTES) {
-                    // Where a run of pages failed, each is tried by itself.
-                    let ok = *ok || (run.len > PAGE_BYTES && read_one(memory, *page, bytes)?);
-                    receive(*page, ok.then_some(&*bytes))?;
-                }
+        self.plan(batch);
+        gather_all(memory, &self.pieces, bytes, &mut self.ok)?;
+        let mut pages = batch.iter().zip(bytes.chunks_exact_mut(PAGE_BYTES));
+        for (run, ok) in self.pieces.iter().zip(&self.ok) {
+            for (page, bytes) in pages.by_ref().take(run.len / PAGE_BYTES) {
+                // Where a run of pages failed, each is tried by itself.
+                let ok = *ok || (run.len > PAGE_BYTES && read_one(memory, *page, bytes)?);
+                receive(*page, ok.then_some(&*bytes))?;
             }
         }
         Ok(())
