@@ -67,7 +67,7 @@ pub struct SetHead {
 const KEY_HEAD: u64 = 64;
 
 /// How many keys are looked at together.
-const KEYS_AT_ONCE: usize = 32;
+const KEYS_AT_ONCE: usize = 64;
 
 impl<'a> Objects<'a> {
     /// The type of the object at `addr`.

@@ -29,9 +29,9 @@ pub struct ElfImage {
 }
 
 impl ElfImage {
-    /// Reads the headers of `file`, which is mapped by `first`, its mapping of the lowest address.
+    /// Reads the headers of `file`, which is mapped by `first`, its executable mapping of the lowest address.
     ///
-    /// Returns `None` for a file that is no 64-bit ELF or has no loadable segment.
+    /// Returns `None` for a file that is no 64-bit ELF or has no segment with code.
     #[must_use]
     pub fn new(file: File, first: &Mapping) -> Option<Self> {
         let cache = ReadCache::new(file);
@@ -120,6 +120,7 @@ fn load_bias(cache: &ReadCache<File>, first: &Mapping) -> Option<u64> {
         .ok()?
         .iter()
         .filter(|header| header.p_type(endian) == object::elf::PT_LOAD)
+        .filter(|header| header.p_flags(endian).contains(object::elf::PF_X))
         .min_by_key(|header| header.p_vaddr(endian))?;
     let base = first.start.wrapping_sub(first.file_offset);
     let page_offset = lowest.p_offset(endian);

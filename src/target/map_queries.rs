@@ -1,14 +1,13 @@
 //! What is mapped where, asked of the kernel mapping by mapping: from Linux 6.11 on.
 //!
 //! The text of `/proc/PID/maps` names the file of each mapping, which takes the kernel most of the
-//! time that it needs for the text. Here each file is named once.
+//! time that it needs for the text. Here it names those that are executable: one a file as a rule.
 #![expect(unsafe_code, reason = "no crate offers this ioctl(2)")]
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 use nix::errno::Errno;
 
@@ -41,6 +40,9 @@ const COVERING_OR_NEXT: u64 = 0x10;
 /// Of files alone.
 const FILE_BACKED: u64 = 0x20;
 
+/// Of those whose bytes may be executed.
+const EXECUTABLE: u64 = 0x04;
+
 /// `PATH_MAX` (include/uapi/linux/limits.h).
 const MAX_PATH: usize = 4096;
 
@@ -52,67 +54,44 @@ nix::ioctl_readwrite!(
     MapQuery
 );
 
-/// The file mappings of the process whose `/proc/PID/maps` this is, in order of address; `None`
-/// where the kernel cannot be asked.
+/// The executable file mappings of the process whose `/proc/PID/maps` this is, in order of address;
+/// `None` where the kernel cannot be asked.
 pub(super) fn query_mappings(maps: &File) -> Option<Vec<Mapping>> {
     let mut mappings: Vec<Mapping> = Vec::new();
-    let mut file = None;
     let mut path = vec![0; MAX_PATH];
     let mut at = 0;
-    while let Some(found) = ask(maps, at, None).ok()? {
+    while let Some(found) = ask(maps, at, &mut path).ok()? {
         at = found.vma_end;
-        let this = (found.dev_major, found.dev_minor, found.inode);
-        let named = match mappings.last() {
-            Some(last) if file == Some(this) => (last.path.clone(), last.deleted),
-            _ => match name(maps, found.vma_start, &mut path)? {
-                Some(named) => named,
-                // Unmapped since.
-                None => continue,
-            },
-        };
+        // With the 0 at its end.
+        let len = (found.vma_name_size as usize).saturating_sub(1);
+        let (path, deleted) = split_deleted(OsStr::from_bytes(path.get(..len)?));
         // What is shared without a file, such as a System V segment, has no path.
-        if !named.0.is_absolute() {
+        if !path.is_absolute() {
             continue;
         }
-        file = Some(this);
         mappings.push(Mapping {
             start: found.vma_start,
             end: found.vma_end,
             file_offset: found.vma_offset,
             inode: found.inode,
-            path: named.0,
-            deleted: named.1,
+            path,
+            deleted,
         });
     }
     Some(mappings)
 }
 
-/// The path of the file that is mapped at this address, and whether it was deleted; `None` within
-/// when nothing is mapped there any more, and without when the kernel does not tell.
-fn name(maps: &File, at: u64, path: &mut [u8]) -> Option<Option<(PathBuf, bool)>> {
-    let Some(found) = ask(maps, at, Some(&mut *path)).ok()? else {
-        return Some(None);
-    };
-    // With the 0 at its end.
-    let len = (found.vma_name_size as usize).saturating_sub(1);
-    let text = OsStr::from_bytes(path.get(..len)?);
-    let is_here = found.vma_start == at;
-    Some(is_here.then(|| split_deleted(text)))
-}
-
-/// The file mapping at this address, or else the next one, with its path if there is room for it;
-/// `None` when there is none, or no process any more.
-fn ask(maps: &File, at: u64, path: Option<&mut [u8]>) -> nix::Result<Option<MapQuery>> {
+/// The executable file mapping at this address, or else the next one, with its path; `None` when
+/// there is none, or no process any more.
+fn ask(maps: &File, at: u64, path: &mut [u8]) -> nix::Result<Option<MapQuery>> {
     let mut query = MapQuery {
         size: size_of::<MapQuery>() as u64,
-        query_flags: COVERING_OR_NEXT | FILE_BACKED,
+        query_flags: COVERING_OR_NEXT | FILE_BACKED | EXECUTABLE,
         query_addr: at,
+        vma_name_size: u32::try_from(path.len()).unwrap_or(u32::MAX),
+        vma_name_addr: path.as_mut_ptr() as u64,
         ..MapQuery::default()
     };
-    if let Some(path) = path {
-        query.vma_name_size = u32::try_from(path.len()).unwrap_or(u32::MAX);
-        query.vma_name_addr = path.as_mut_ptr() as u64;
-    }
     // SAFETY: the kernel reads and writes `query`, whose size it says, and writes at most
     // `vma_name_size` bytes at `vma_name_addr`, which is what `path` has; both outlive the call.
     match unsafe { procmap_query(maps.as_raw_fd(), &raw mut query) } {
