@@ -37,6 +37,7 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Arguments of `demo`.
 #[derive(Args, Debug)]
+#[command(about = super::help::commands::DEMO)]
 pub struct DemoArgs {
     /// The Python to run the service with, 3.8 or later
     #[arg(long, value_name = "PROGRAM", default_value = "python3")]

@@ -13,6 +13,7 @@ use crate::sink::thread_dump::{ThreadDumpOptions, write_thread_dump};
 
 /// Arguments of `dump`.
 #[derive(Args, Debug)]
+#[command(about = super::help::commands::DUMP)]
 pub struct DumpArgs {
     #[command(flatten)]
     target: PidArgs,

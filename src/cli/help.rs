@@ -13,6 +13,25 @@ pub const SUPPORTED: &str = "CPython 3.8 to 3.15, builds with the GIL";
 /// The first line of the help.
 pub const ABOUT: &str = "Tells from outside why a Python asyncio event loop does not answer";
 
+/// What each command does, as the list of commands and its own help say.
+pub mod commands {
+    /// `top`.
+    pub const TOP: &str = "Live view: is the loop blocked, by what, and who suffers";
+    /// `ps`.
+    pub const PS: &str = "List the tasks of each loop: state, what each waits for, where";
+    /// `pstree`.
+    pub const PSTREE: &str = "Draw who awaits whom as a tree; name cycles as deadlocks";
+    /// `dump`.
+    pub const DUMP: &str = "Print every thread's stack, and what holds each loop now";
+    /// `watch`.
+    pub const WATCH: &str =
+        "Print a line for each stall as it happens: how long, which task, which line";
+    /// `record`.
+    pub const RECORD: &str = "Record where the loops' time goes, as a flame graph";
+    /// `demo`.
+    pub const DEMO: &str = "Start a service that misbehaves on purpose, and look at it";
+}
+
 /// The first lines of the long help.
 pub const LONG_ABOUT: &str = "\
 Tells from outside why a Python asyncio event loop does not answer.

@@ -64,19 +64,26 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub enum Command {
-    /// Live view: is the loop blocked, by what, and who suffers
+    /// `top`.
+    #[command(about = help::commands::TOP)]
     Top(top::TopArgs),
-    /// List the tasks of each loop: state, what each waits for, where
+    /// `ps`.
+    #[command(about = help::commands::PS)]
     Ps(ps::PsArgs),
-    /// Draw who awaits whom as a tree; name cycles as deadlocks
+    /// `pstree`.
+    #[command(about = help::commands::PSTREE)]
     Pstree(pstree::PstreeArgs),
-    /// Print every thread's stack, and what holds each loop now
+    /// `dump`.
+    #[command(about = help::commands::DUMP)]
     Dump(dump::DumpArgs),
-    /// Print a line for each stall as it happens: how long, which task, which line
+    /// `watch`.
+    #[command(about = help::commands::WATCH)]
     Watch(watch::WatchArgs),
-    /// Record where the loops' time goes, as a flame graph
+    /// `record`.
+    #[command(about = help::commands::RECORD)]
     Record(record::RecordArgs),
-    /// Start a service that misbehaves on purpose, and look at it
+    /// `demo`.
+    #[command(about = help::commands::DEMO)]
     Demo(demo::DemoArgs),
 }
 

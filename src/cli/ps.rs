@@ -16,6 +16,7 @@ use crate::sink::task_table::{SortKey, TaskTableOptions, keep_matching, write_ta
 
 /// Arguments of `ps`.
 #[derive(Args, Debug)]
+#[command(about = super::help::commands::PS)]
 pub struct PsArgs {
     #[command(flatten)]
     target: PidArgs,

@@ -13,6 +13,7 @@ use crate::sink::task_tree::{TaskTreeOptions, write_task_tree};
 
 /// Arguments of `pstree`.
 #[derive(Args, Debug)]
+#[command(about = super::help::commands::PSTREE)]
 pub struct PstreeArgs {
     #[command(flatten)]
     target: PidArgs,

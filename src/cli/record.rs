@@ -31,6 +31,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Arguments of `record`.
 #[derive(Args, Debug)]
+#[command(about = super::help::commands::RECORD)]
 pub struct RecordArgs {
     #[command(flatten)]
     target: TargetArgs,

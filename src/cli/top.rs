@@ -34,6 +34,7 @@ const ONCE_LIMIT: usize = 10;
 
 /// Arguments of `top`.
 #[derive(Args, Debug)]
+#[command(about = super::help::commands::TOP)]
 pub struct TopArgs {
     #[command(flatten)]
     target: OptionalTargetArgs,

@@ -27,6 +27,7 @@ const CULPRITS: usize = 10;
 
 /// Arguments of `watch`.
 #[derive(Args, Debug)]
+#[command(about = super::help::commands::WATCH)]
 pub struct WatchArgs {
     #[command(flatten)]
     target: TargetArgs,

@@ -144,6 +144,7 @@ impl Layout {
             ("task.fut_waiter", self.task.fut_waiter, OBJECT),
             ("task.name", self.task.name, OBJECT),
             ("task.node", self.task.node, OBJECT),
+            ("str.ascii_data", self.str_.ascii_data, OBJECT),
             ("tuple.items", self.tuple_items, OBJECT),
             ("type.name", self.type_.name, OBJECT),
         ];

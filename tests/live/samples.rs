@@ -32,6 +32,11 @@ const SAMPLES: usize = 101;
 /// field by field takes five more.
 const READS: usize = 6;
 
+/// The chain is met at so many moments of its way, so long one after the other: at a single one its
+/// stack may move each time, which takes reads of its own.
+const STEPS: usize = 20;
+const STEP: Duration = Duration::from_micros(5);
+
 /// Where a dict has the address of its keys.
 const DICT_KEYS: u64 = 32;
 
@@ -92,7 +97,8 @@ fn sample(interpreter: &Interpreter) -> Outcome {
     let (mut counts, mut events) = (Vec::new(), Vec::new());
     let mut word = RemoteAddr::NULL;
     for nth in 0..WARM_UP + SAMPLES {
-        word = other_than(word, &LiveMemory::new(target.pid), told_at)?;
+        let after = STEP * (nth % STEPS) as u32;
+        word = other_than(word, &LiveMemory::new(target.pid), told_at, after)?;
         reads.store(0, Ordering::Relaxed);
         events.clear();
         sampler.sample(&mut Shared {
@@ -120,12 +126,21 @@ fn sample(interpreter: &Interpreter) -> Outcome {
     Ok(())
 }
 
-/// Waits until another word is there than this, and returns it.
-fn other_than(known: RemoteAddr, memory: &LiveMemory, at: RemoteAddr) -> Outcome<RemoteAddr> {
+/// Waits until another word is there than this and then for `after`, and returns it.
+fn other_than(
+    known: RemoteAddr,
+    memory: &LiveMemory,
+    at: RemoteAddr,
+    after: Duration,
+) -> Outcome<RemoteAddr> {
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
         let now = memory.read_ptr(at)?;
         if now != known {
+            let changed = Instant::now();
+            while changed.elapsed() < after {
+                std::hint::spin_loop();
+            }
             return Ok(now);
         }
     }
