@@ -8,10 +8,20 @@ use crate::layout::Layout;
 use crate::python::object::{Objects, SetHead, set_slot};
 use crate::python::types::{TypeCache, TypeKind};
 use crate::target::image::PageImage;
-use crate::target::memory::{MemoryError, ProcessMemory};
+use crate::target::memory::{MemoryError, ProcessMemory, piece};
 
 /// How often a table that is replaced while it is read is tried again.
 const ATTEMPTS: usize = 8;
+
+/// `smalltable` of `PySetObject`, where a set of few items has its slots
+/// (Include/cpython/setobject.h).
+const SMALL_TABLE: u64 = 64;
+
+/// Number of its slots less one.
+const SMALL_MASK: u64 = 7;
+
+/// Where it ends.
+const SMALL_END: usize = SMALL_TABLE as usize + 16 * (SMALL_MASK as usize + 1);
 
 /// The members of a set.
 #[derive(Debug, Default)]
@@ -41,7 +51,7 @@ pub fn read_set(
     };
     let mut best = ReadSet::default();
     for _ in 0..ATTEMPTS {
-        match read_once(objects, addr) {
+        match read_once(memory, objects, addr) {
             Ok(set) if set.proven => return Ok(set),
             Ok(set) => best = set,
             Err(error) if error.is_final() => return Err(error),
@@ -51,15 +61,35 @@ pub fn read_set(
     Ok(best)
 }
 
-fn read_once(objects: Objects<'_>, addr: RemoteAddr) -> Result<ReadSet, MemoryError> {
-    let before = objects.set_head(addr)?;
+fn read_once(
+    memory: &dyn ProcessMemory,
+    objects: Objects<'_>,
+    addr: RemoteAddr,
+) -> Result<ReadSet, MemoryError> {
+    let mut bytes = [0; SMALL_END + SetHead::SIZE];
+    let pieces = [SMALL_END, SetHead::SIZE].map(|len| piece(addr, len));
+    let got = memory.gather(&pieces, &mut bytes)?;
+    let (whole, head_after) = bytes.split_at(SMALL_END);
+    let implausible = MemoryError::implausible(addr, "a set");
+    let before = SetHead::decode(whole).ok_or(implausible)?;
+    if got == bytes.len() && before.table == addr.offset(SMALL_TABLE) && before.mask == SMALL_MASK {
+        let after = SetHead::decode(head_after).ok_or(implausible)?;
+        let slots = whole.get(SMALL_TABLE as usize..).unwrap_or_default();
+        return Ok(ReadSet::new(slots, before, after));
+    }
     let mut slots = vec![0; 16 * (before.mask as usize + 1)];
     objects.view.read(before.table, &mut slots)?;
-    let after = objects.set_head(addr)?;
-    Ok(ReadSet {
-        members: slots.chunks_exact(16).filter_map(set_slot).collect(),
-        proven: same_table(before, after),
-    })
+    Ok(ReadSet::new(&slots, before, objects.set_head(addr)?))
+}
+
+impl ReadSet {
+    /// What the slots hold that were read after the one head and before the other.
+    fn new(slots: &[u8], before: SetHead, after: SetHead) -> Self {
+        Self {
+            members: slots.chunks_exact(16).filter_map(set_slot).collect(),
+            proven: same_table(before, after),
+        }
+    }
 }
 
 fn same_table(before: SetHead, after: SetHead) -> bool {

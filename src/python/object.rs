@@ -63,6 +63,28 @@ pub struct SetHead {
     pub table: RemoteAddr,
 }
 
+impl SetHead {
+    /// Bytes of a set up to the end of its head.
+    pub const SIZE: usize = 48;
+
+    /// The head of a set whose first bytes these are; `None` where they cannot be that.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let fields = Fields(bytes);
+        let head = Self {
+            fill: fields.u64(16),
+            used: fields.u64(24),
+            mask: fields.u64(32),
+            table: fields.ptr(40),
+        };
+        let is_plausible = head.mask < MAX_ITEMS
+            && (head.mask + 1).is_power_of_two()
+            && head.used <= head.fill
+            && head.fill <= head.mask + 1;
+        is_plausible.then_some(head)
+    }
+}
+
 /// Bytes of a key that are looked at as a rule: a short str.
 const KEY_HEAD: u64 = 64;
 
@@ -200,23 +222,9 @@ impl<'a> Objects<'a> {
     /// # Errors
     /// As [`type_of`](Self::type_of).
     pub fn set_head(&self, addr: RemoteAddr) -> Result<SetHead, MemoryError> {
-        let mut bytes = [0; 48];
+        let mut bytes = [0; SetHead::SIZE];
         self.view.read(addr, &mut bytes)?;
-        let fields = Fields(&bytes);
-        let head = SetHead {
-            fill: fields.u64(16),
-            used: fields.u64(24),
-            mask: fields.u64(32),
-            table: fields.ptr(40),
-        };
-        let plausible = head.mask < MAX_ITEMS
-            && (head.mask + 1).is_power_of_two()
-            && head.used <= head.fill
-            && head.fill <= head.mask + 1;
-        if plausible {
-            return Ok(head);
-        }
-        Err(MemoryError::implausible(addr, "a set"))
+        SetHead::decode(&bytes).ok_or(MemoryError::implausible(addr, "a set"))
     }
 
     /// The items of a `set`: slots are {key, hash}; a hash of -1 marks a dummy.

@@ -79,6 +79,9 @@ fn read_interpreter(
         GcCollecting::Runtime(offset) => runtime.offset(offset),
         GcCollecting::Interpreter(offset) => addr.offset(offset),
     };
+    let fields = [layout.id, layout.modules, layout.next, layout.threads_head];
+    let mut fields = fields.iter().map(|offset| (addr.offset(*offset), 8));
+    view.expect(&mut fields)?;
     let interpreter = Interpreter {
         addr,
         id: view.read_u64(addr.offset(layout.id))?.cast_signed(),

@@ -174,6 +174,10 @@ impl MemoryView for PageImage<'_> {
             len: buf.len(),
         };
         let state = &mut *self.state.borrow_mut();
+        if addr.0 % PAGE + buf.len() as u64 > PAGE {
+            let pages = pages_of((addr, buf.len() as u64));
+            state.fetch(pages, self.memory, self.budget)?;
+        }
         let mut done = 0;
         while done < buf.len() {
             let at = addr.0.checked_add(done as u64).ok_or(unmapped)?;
@@ -300,6 +304,17 @@ mod tests {
         image.read(RemoteAddr(2 * PAGE - 2), &mut buf).unwrap();
         assert_eq!(buf, [1, 1, 2, 2]);
         assert!(image.read(RemoteAddr(3 * PAGE - 2), &mut buf).is_err());
+    }
+
+    #[test]
+    fn what_lies_on_several_pages_is_read_in_one_call() {
+        let memory = Counting(Cell::default());
+        let image = PageImage::new(&memory);
+        let mut buf = [0; 4];
+        for _ in 0..2 {
+            image.read(RemoteAddr(2 * PAGE - 2), &mut buf).unwrap();
+            assert_eq!((buf, memory.0.get()), ([1, 1, 2, 2], 1));
+        }
     }
 
     #[test]
