@@ -1,5 +1,7 @@
 //! Where an interpreter keeps its tasks.
 
+use std::iter;
+
 use asyncspy_model::{FaultKind, Faults, RemoteAddr};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -272,11 +274,11 @@ fn find_modules(
 /// The containers that asyncio's modules name. The same object may stand in both modules.
 fn find_containers(objects: Objects<'_>, registry: Registry) -> Result<Containers, MemoryError> {
     let mut containers = Containers::default();
-    for dict in [registry.tasks.1, registry.accelerator.1] {
-        if dict.is_null() {
-            continue;
-        }
-        let found = objects.dict_find(dict, objects.layout.tasks.containers())?;
+    let tasks = objects.layout.tasks;
+    let accelerator = Some(registry.accelerator.1)
+        .filter(|dict| !dict.is_null() && tasks.is_named_by_accelerator());
+    for dict in iter::once(registry.tasks.1).chain(accelerator) {
+        let found = objects.dict_find(dict, tasks.containers())?;
         let mut found = found.into_iter();
         containers.current = containers.current.or(found.next().flatten());
         containers.scheduled.extend(found.next().flatten());

@@ -402,8 +402,14 @@ pub enum TaskRegistry {
 }
 
 impl TaskRegistry {
-    /// What the modules `asyncio.tasks` and `_asyncio` call the dict of running tasks, the WeakSet
-    /// and the set, if there is one.
+    /// True if the module `_asyncio` names its containers too, and not in its state alone.
+    #[must_use]
+    pub const fn is_named_by_accelerator(self) -> bool {
+        matches!(self, Self::AllTasks | Self::ScheduledAndEager)
+    }
+
+    /// What the module `asyncio.tasks` calls the dict of running tasks, the WeakSet and the set, if
+    /// there is one.
     #[must_use]
     pub const fn containers(self) -> &'static [&'static str] {
         match self {
