@@ -60,7 +60,8 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The commands. The options of each are built when it is the one: else they take a tenth of `dump`.
+/// The commands. The options of each are built when it is the one: those of all of them take as
+/// long as a fortieth of `dump`.
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub enum Command {

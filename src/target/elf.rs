@@ -29,7 +29,8 @@ pub struct ElfImage {
 }
 
 impl ElfImage {
-    /// Reads the headers of `file`, which is mapped by `first`, its executable mapping of the lowest address.
+    /// Reads the headers of `file`, which is mapped by `first`, its executable mapping of the
+    /// lowest address.
     ///
     /// Returns `None` for a file that is no 64-bit ELF or has no segment with code.
     #[must_use]
