@@ -65,3 +65,52 @@ impl<'a> StrHeads<'a> {
         Ok(state & ASCII != 0 && text == Some(name.as_bytes()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::tables;
+    use crate::target::memory::MemoryView;
+
+    /// Bytes that lie at this address, and nothing behind them.
+    struct Island(u64, Vec<u8>);
+
+    impl MemoryView for Island {
+        fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
+            let start = addr.0.wrapping_sub(self.0) as usize;
+            let len = buf.len();
+            let end = start.saturating_add(len);
+            let bytes = self.1.get(start..end);
+            buf.copy_from_slice(bytes.ok_or(MemoryError::Unmapped { addr, len })?);
+            Ok(())
+        }
+    }
+
+    fn str_object(text: &str) -> Vec<u8> {
+        let mut bytes = vec![0; tables::V3_12.str_.ascii_data as usize];
+        bytes[OB_SIZE as usize] = text.len() as u8;
+        bytes[STR_STATE as usize] = COMPACT | ASCII | 1 << 2;
+        bytes.extend(text.as_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_name_is_told_from_others_also_where_memory_ends() {
+        let (first, last) = (str_object("threading"), str_object("asyncio"));
+        let at = [0x1000, 0x1000 + first.len() as u64].map(RemoteAddr);
+        let view = &Island(0x1000, [first, last].concat());
+        let layout = &tables::V3_12;
+        let mut heads = StrHeads::new(Objects { view, layout }, "asyncio.tasks".len());
+        heads.read(at.into_iter()).unwrap();
+        assert_eq!(heads.arrived, [true, false]);
+        let equals = |nth, name| heads.equals(nth, at[nth], name);
+        assert_eq!(equals(0, "threading"), Ok(true));
+        assert_eq!(equals(0, "threadint"), Ok(false));
+        assert_eq!(equals(0, "asyncio"), Ok(false));
+        assert_eq!(equals(1, "asyncio"), Ok(true));
+        assert_eq!(equals(1, "asyncio.tasks"), Ok(false));
+        let nowhere = RemoteAddr(0);
+        heads.read(std::iter::once(nowhere)).unwrap();
+        assert!(heads.equals(0, nowhere, "asyncio").is_err());
+    }
+}
