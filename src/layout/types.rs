@@ -402,14 +402,15 @@ pub enum TaskRegistry {
 }
 
 impl TaskRegistry {
-    /// True if the module `_asyncio` names its containers too, and not in its state alone.
+    /// True if the module `_asyncio` names its containers too (`module_exec`,
+    /// Modules/_asynciomodule.c), and not in its state alone.
     #[must_use]
     pub const fn is_named_by_accelerator(self) -> bool {
         matches!(self, Self::AllTasks | Self::ScheduledAndEager)
     }
 
-    /// What the module `asyncio.tasks` calls the dict of running tasks, the WeakSet and the set, if
-    /// there is one.
+    /// What the module `asyncio.tasks` calls the dict of running tasks, the WeakSet and the set, in
+    /// this order; no set before 3.12 (the end of Lib/asyncio/tasks.py).
     #[must_use]
     pub const fn containers(self) -> &'static [&'static str] {
         match self {

@@ -145,7 +145,7 @@ mod tests {
         let pid = i32::try_from(child.id()).unwrap();
         let text = proc_file::read_text(format!("/proc/{pid}/maps")).unwrap();
         let mappings = read_mappings(pid).unwrap();
-        assert!(mappings.len() >= 2);
+        assert!(mappings.len() > 2);
         assert_eq!(mappings, parse_mappings(&text));
         child.kill().unwrap();
         child.wait().unwrap();
