@@ -20,8 +20,9 @@ CASES = [("idle", 2, "idle.py"), ("stalled", 2, "attribution.py", "--period", 36
          ("busy, chain of 10", 4, "chain.py", 10), ("busy, saturated", 4, "healthy.py", "--rate", 1_000_000)]
 # Each keeps frames and running tasks in another way.
 PYTHONS = (NEWEST, AUSTIN_PYTHON, "3.8")
-CALL = re.compile(r"^ *(\d+) .*sys_enter: NR (\d+) ", re.M)
-CLOCK_NANOSLEEP = "230"  # on x86-64
+CALL = re.compile(r"^ *(\d+) .*sys_enter: NR (\d+) \(\w+, \w+, (\w+),", re.M)
+# A read (0 on x86-64) of 8 bytes: of a timer.
+SLEEP = ("0", "8")
 RATE = 200
 
 
@@ -61,8 +62,8 @@ def count_calls(options, pid):
 def calls_between_sleeps(text):
     """Counts by sample, of the thread that sleeps until a moment."""
     counts, since = [], {}
-    for thread, call in CALL.findall(text):
-        if call == CLOCK_NANOSLEEP:
+    for thread, *call_and_size in CALL.findall(text):
+        if tuple(call_and_size) == SLEEP:
             if thread in since:
                 counts.append(since[thread])
             since[thread] = 0

@@ -1,11 +1,8 @@
 //! When to sample: absolute deadlines with a little jitter.
 
-use std::time::Duration;
-
 use nix::sys::prctl::set_timerslack;
-use nix::sys::time::TimeSpec;
-use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 
+use super::alarms::{AHEAD, Alarms};
 use super::promptness;
 use crate::target::process::monotonic_now_ns;
 
@@ -24,7 +21,11 @@ pub struct Ticker {
     interval_ns: u64,
     /// The next deadline, without its jitter.
     due_ns: u64,
-    random: u64,
+    /// Ticks so far.
+    turn: usize,
+    /// By how much the ticks are moved, in turn; so that their alarms can ring at fixed intervals.
+    jitter_ns: [u64; AHEAD],
+    alarms: Alarms,
 }
 
 /// One tick.
@@ -45,22 +46,30 @@ impl Ticker {
         let _ = set_timerslack(1);
         promptness::shorten_slice();
         let now = monotonic_now_ns();
+        let interval_ns = interval_ns.max(1);
         Self {
-            interval_ns: interval_ns.max(1),
+            interval_ns,
             due_ns: now,
-            // Any value but 0 serves xorshift.
-            random: now | 1,
+            turn: 0,
+            jitter_ns: jitter(interval_ns, now),
+            alarms: Alarms::new(interval_ns),
         }
     }
 
-    /// Sleeps until the next tick; returns its time too.
+    /// Sleeps until the next tick; returns its time too. A signal makes it come early, and whoever
+    /// asked to stop is heard the sooner.
     pub fn wait(&mut self) -> (Tick, u64) {
-        let deadline = self.due_ns.saturating_add(self.jitter());
+        let deadline = self
+            .due_ns
+            .saturating_add(self.jitter_ns[self.turn % AHEAD]);
         let mut now = monotonic_now_ns();
         // A tick that is due already is not made later still.
-        if now.saturating_add(SPIN_NS) < deadline {
-            sleep_until(deadline);
+        while now.saturating_add(SPIN_NS) < deadline {
+            let slept = self.alarms.sleep(self.turn, deadline);
             now = monotonic_now_ns();
+            if slept.is_err() {
+                return (self.arrive(now, deadline), now);
+            }
         }
         while now < deadline {
             std::hint::spin_loop();
@@ -75,32 +84,26 @@ impl Ticker {
         let skipped = behind / self.interval_ns;
         // Where ticks were left out, the next is not waited for longer than it would be after any.
         let last_ns = if skipped == 0 { self.due_ns } else { now };
+        self.turn = self.turn.wrapping_add(1);
         self.due_ns = last_ns.saturating_add(self.interval_ns);
         Tick {
             late: now.saturating_sub(deadline) > self.interval_ns / 2,
             skipped,
         }
     }
-
-    /// From 0 to an eighth of an interval: half of it before and half after the middle.
-    fn jitter(&mut self) -> u64 {
-        // xorshift64 (Marsaglia, 2003).
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        let width = 2 * self.interval_ns / JITTER_SHARE;
-        if width == 0 { 0 } else { self.random % width }
-    }
 }
 
-fn sleep_until(deadline_ns: u64) {
-    let deadline = TimeSpec::from_duration(Duration::from_nanos(deadline_ns));
-    // Interrupted by a signal, the tick comes early; whoever asked to stop is heard the sooner.
-    let _ = clock_nanosleep(
-        ClockId::CLOCK_MONOTONIC,
-        ClockNanosleepFlags::TIMER_ABSTIME,
-        &deadline,
-    );
+/// From 0 to an eighth of an interval each: half of it before and half after the middle.
+fn jitter(interval_ns: u64, seed: u64) -> [u64; AHEAD] {
+    // Any value but 0 serves xorshift64 (Marsaglia, 2003).
+    let mut random = seed | 1;
+    let width = (2 * interval_ns / JITTER_SHARE).max(1);
+    std::array::from_fn(|_| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % width
+    })
 }
 
 #[cfg(test)]
@@ -122,10 +125,9 @@ mod tests {
 
     #[test]
     fn jitter_stays_within_an_eighth_of_the_interval() {
-        let mut ticker = Ticker::new(1600);
-        let moves: Vec<u64> = (0..1000).map(|_| ticker.jitter()).collect();
+        let moves: Vec<u64> = (0..100).flat_map(|seed| jitter(1600, seed)).collect();
         assert!(moves.iter().all(|by| *by < 200));
         assert!(moves.iter().any(|by| *by > 150) && moves.iter().any(|by| *by < 50));
-        assert_eq!(Ticker::new(1).jitter(), 0);
+        assert_eq!(jitter(1, 1), [0; AHEAD]);
     }
 }

@@ -1,6 +1,6 @@
 //! Samples what each loop does, tick by tick.
 //!
-//! - [`clock`]: when to sample; [`promptness`]: to be there in time.
+//! - [`clock`]: when to sample; [`alarms`] and [`promptness`]: to be there in time.
 //! - [`loop_sampler`]: one loop in one tick, in as few calls as can be.
 //! - [`alongside`]: what else is read along with it: [`task_reads`] the running task, and counts
 //!   of turns.
@@ -14,6 +14,7 @@
 //! - [`shared`]: what the samplers of a session have in common.
 //! - [`session`]: the thread that does all this, and the stream that it feeds.
 
+pub mod alarms;
 pub mod alongside;
 pub mod clock;
 pub mod discovery;
