@@ -2,8 +2,10 @@
 
 import os
 import random
+import shutil
 import statistics
 import subprocess
+import tempfile
 import time
 
 from programs import ASYNCSPY, INTERPRETERS, ROOT, Program, interpreter
@@ -16,20 +18,23 @@ OURS_STATIC = OURS + ", static"
 STATIC = os.path.join(ROOT, os.environ["ASYNCSPY_STATIC"])
 
 
-def commands(pid, austin_pid):
-    """(case, tool, words) of each; asyncspy first in each case."""
+def commands(pid, austin_pid, folder):
+    """(case, tool, words) of each; asyncspy first in each case. Its binaries are copied, as py-spy's
+    was: what the linker has written lies in smaller pieces of the kernel's memory."""
+    static = shutil.copy(STATIC, os.path.join(folder, "static"))
+    linked = shutil.copy(ASYNCSPY, os.path.join(folder, "linked"))
     py_spy = [os.path.join(INTERPRETERS, "bin", "py-spy"), "dump", "--pid", pid]
-    yield "dump", OURS_STATIC, [STATIC, "dump", pid]
-    yield "dump", OURS, [ASYNCSPY, "dump", pid]
+    yield "dump", OURS_STATIC, [static, "dump", pid]
+    yield "dump", OURS, [linked, "dump", pid]
     yield "dump", "py-spy dump --nonblocking", py_spy + ["--nonblocking"]
     yield "dump", "py-spy dump", py_spy
     austin = [os.path.join(INTERPRETERS, "bin", "austin"), "-w", austin_pid]
     yield "dump", "austin -w, on " + AUSTIN_PYTHON, austin
-    yield "tasks", OURS_STATIC, [STATIC, "ps", pid]
-    yield "tasks", OURS, [ASYNCSPY, "ps", pid]
+    yield "tasks", OURS_STATIC, [static, "ps", pid]
+    yield "tasks", OURS, [linked, "ps", pid]
     yield "tasks", "asyncio ps", interpreter(NEWEST) + ["-m", "asyncio", "ps", pid]
-    yield "start only", OURS_STATIC, [STATIC, "--version"]
-    yield "start only", OURS, [ASYNCSPY, "--version"]
+    yield "start only", OURS_STATIC, [static, "--version"]
+    yield "start only", OURS, [linked, "--version"]
 
 
 def run_once(words):
@@ -50,13 +55,12 @@ def run_once(words):
 def measure(options, table):
     """All commands, many times, each round in another order: what ran before leaves the caches
     better or worse for the next."""
-    rounds = 20 if options.quick else 100
-    with Program(interpreter(NEWEST), "idle.py") as program:
+    with tempfile.TemporaryDirectory() as folder, Program(interpreter(NEWEST), "idle.py") as program:
         with Program(interpreter(AUSTIN_PYTHON), "idle.py") as other:
-            listed = list(commands(str(program.pid), str(other.pid)))
+            listed = list(commands(str(program.pid), str(other.pid), folder))
             taken = [[] for _ in listed]
             with table.quiet():
-                for _ in range(rounds):
+                for _ in range(20 if options.quick else 100):
                     for at in random.sample(range(len(listed)), len(listed)):
                         taken[at].append(run_once(listed[at][2]))
     medians = {}
