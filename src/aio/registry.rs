@@ -39,6 +39,8 @@ struct Registry {
     tasks: (RemoteAddr, RemoteAddr),
     /// `_asyncio`, the same; null where there is no C module.
     accelerator: (RemoteAddr, RemoteAddr),
+    /// `threading`, the same.
+    threading: (RemoteAddr, RemoteAddr),
 }
 
 /// Number of items, version, keys and values of a dict: what changes when an item is added.
@@ -113,6 +115,13 @@ impl Registries {
             registered.add(read_weak_set(image, layout, types, set), &mut seen)?;
         }
         Ok(registered)
+    }
+
+    /// Where `threading` was and its dict, if it was come across while asyncio was looked for.
+    #[must_use]
+    pub fn threading(&self, interpreter: &Interpreter) -> Option<(RemoteAddr, RemoteAddr)> {
+        let found = self.found.get(&interpreter.id)?;
+        Some(found.threading).filter(|module| !module.0.is_null())
     }
 
     /// The dict of running tasks by loop, where the version has one.
@@ -253,8 +262,9 @@ fn find_modules(
     objects: Objects<'_>,
     modules: RemoteAddr,
 ) -> Result<Option<Registry>, MemoryError> {
-    let found = objects.dict_find(modules, &["asyncio.tasks", "_asyncio"])?;
-    let [tasks @ Some(_), accelerator] = found[..] else {
+    // asyncio imports `threading`, which is looked for here so as to go through the table once.
+    let found = objects.dict_find(modules, &["asyncio.tasks", "_asyncio", "threading"])?;
+    let [tasks @ Some(_), accelerator, threading] = found[..] else {
         return Ok(None);
     };
     let modules_found = found.iter().flatten();
@@ -268,6 +278,7 @@ fn find_modules(
         modules,
         tasks: with_dict(tasks)?,
         accelerator: with_dict(accelerator)?,
+        threading: with_dict(threading)?,
     }))
 }
 

@@ -155,11 +155,12 @@ impl Snapshooter {
             read_tasks(memory, layout, &mut self.caches, memo, tasks)?
         };
         self.settle_unreadable(python, image, &interpreter, &threads, &mut census)?;
+        let met = self.registries.threading(&interpreter);
         let mut view = InterpreterView {
-            interpreter,
             census,
             activities: Vec::new(),
-            names: self.thread_names.read(objects, interpreter.modules),
+            names: self.thread_names.read(objects, interpreter.modules, met),
+            interpreter,
             steps: FxHashMap::default(),
             running: FxHashMap::default(),
         };

@@ -13,7 +13,7 @@ use crate::python::Python;
 use crate::python::attach::AttachError;
 use crate::python::object::Objects;
 use crate::target::memory::{MemoryError, MemoryViewExt};
-use crate::target::process::{Fate, ProcessError, ProcessFacts};
+use crate::target::process::{Fate, ProcessError, ProcessFacts, process_of_thread};
 
 /// How long an interpreter that is just starting is waited for. From `exec` to the first line of
 /// a program CPython takes about 20 ms, several times that on a busy machine.
@@ -39,8 +39,7 @@ impl Attached {
     /// # Errors
     /// What [`diagnosis::of_attach`] makes of each [`AttachError`].
     pub fn open(pid: i32) -> Result<Self, Error> {
-        let pid = diagnosis::process_of_thread(pid);
-        Self::attach(pid).map_err(|error| diagnosis::of_attach(pid, &error))
+        Self::attach(pid).map_err(|error| diagnosis::of_attach(process_of_thread(pid), &error))
     }
 
     fn attach(pid: i32) -> Result<Self, AttachError> {

@@ -218,13 +218,6 @@ fn parent(pid: i32) -> String {
     }
 }
 
-/// The process that a thread belongs to: `top -H` shows ids of threads, and people paste them.
-/// The id itself when there is no such thread.
-#[must_use]
-pub fn process_of_thread(tid: i32) -> i32 {
-    status_number(tid, "Tgid:").unwrap_or(tid)
-}
-
 fn status_number(pid: i32, key: &str) -> Option<i32> {
     let status = proc_file::read_text(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(key))?;

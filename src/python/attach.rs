@@ -80,14 +80,15 @@ pub struct Anchors {
 }
 
 impl Python {
-    /// Attaches to a process: finds its interpreter, chooses and checks the layout. The target
-    /// is only read.
+    /// Attaches to a process, or to that of a thread: finds its interpreter, chooses and checks the
+    /// layout. The target is only read.
     ///
     /// # Errors
     /// Each variant of [`AttachError`], as it says. [`AttachError::Unreadable`] may succeed a
     /// moment later, when the process is just starting.
-    pub fn attach(pid: i32) -> Result<Self, AttachError> {
-        let facts = ProcessFacts::read(pid)?;
+    pub fn attach(id: i32) -> Result<Self, AttachError> {
+        let facts = ProcessFacts::read(id)?;
+        let pid = facts.pid;
         let mappings = maps::read_mappings(pid).map_err(|error| match error.kind() {
             std::io::ErrorKind::PermissionDenied => AttachError::Denied(pid),
             _ => ProcessError::NoSuchProcess(pid).into(),

@@ -31,18 +31,24 @@ pub struct ThreadNames {
 
 impl ThreadNames {
     /// The names of an interpreter's threads; empty when `threading` is not imported or cannot
-    /// be read.
-    pub fn read(&mut self, objects: Objects<'_>, modules: RemoteAddr) -> FxHashMap<u64, Arc<str>> {
-        self.try_read(objects, modules).unwrap_or_default()
+    /// be read. `met` is where that and its dict are, for who knows it already.
+    pub fn read(
+        &mut self,
+        objects: Objects<'_>,
+        modules: RemoteAddr,
+        met: Option<(RemoteAddr, RemoteAddr)>,
+    ) -> FxHashMap<u64, Arc<str>> {
+        self.try_read(objects, modules, met).unwrap_or_default()
     }
 
     fn try_read(
         &mut self,
         objects: Objects<'_>,
         modules: RemoteAddr,
+        met: Option<(RemoteAddr, RemoteAddr)>,
     ) -> Result<FxHashMap<u64, Arc<str>>, MemoryError> {
         let mut names = FxHashMap::default();
-        let Some(dict) = self.module_dict(objects, modules)? else {
+        let Some(dict) = self.module_dict(objects, modules, met)? else {
             return Ok(names);
         };
         let Some(active) = objects.dict_get(dict, "_active")? else {
@@ -69,11 +75,12 @@ impl ThreadNames {
         &mut self,
         objects: Objects<'_>,
         modules: RemoteAddr,
+        met: Option<(RemoteAddr, RemoteAddr)>,
     ) -> Result<Option<RemoteAddr>, MemoryError> {
-        if let Some((module, dict)) = self.modules.get(&modules)
-            && objects.view.read_ptr(module.offset(MODULE_DICT)) == Ok(*dict)
+        if let Some((module, dict)) = met.or(self.modules.get(&modules).copied())
+            && objects.view.read_ptr(module.offset(MODULE_DICT)) == Ok(dict)
         {
-            return Ok(Some(*dict));
+            return Ok(Some(dict));
         }
         let Some(module) = objects.dict_get(modules, "threading")? else {
             return Ok(None);

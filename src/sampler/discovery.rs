@@ -90,7 +90,8 @@ pub fn find_running_loops(
                     let Some(tid) = ids.outer(thread.native_id) else {
                         continue;
                     };
-                    let read_names = || thread_names.read(objects, interpreter.modules);
+                    let met = registries.threading(&interpreter);
+                    let read_names = || thread_names.read(objects, interpreter.modules, met);
                     let name = names.get_or_insert_with(read_names).get(&thread.thread_id);
                     let name = name.cloned();
                     (tid, name.unwrap_or_else(|| os_name(python.facts.pid, tid)))

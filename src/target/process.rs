@@ -61,15 +61,23 @@ pub enum ProcessError {
 }
 
 impl ProcessFacts {
-    /// Looks the process up.
+    /// Looks the process up. The id of a thread stands for its process: `top -H` shows ids of
+    /// threads, and people paste them.
     ///
     /// # Errors
     /// Each variant of [`ProcessError`], as it says.
-    pub fn read(pid: i32) -> Result<Self, ProcessError> {
-        let stat = proc_file::read(format!("/proc/{pid}/stat"))
-            .map_err(|_| ProcessError::NoSuchProcess(pid))?;
+    pub fn read(id: i32) -> Result<Self, ProcessError> {
+        let stat = read_stat(id)?;
+        if !is_thread(&stat) {
+            return Self::read_process(id, &stat);
+        }
+        let pid = process_of_thread(id);
+        Self::read_process(pid, &read_stat(pid)?)
+    }
+
+    fn read_process(pid: i32, stat: &[u8]) -> Result<Self, ProcessError> {
         let (state, _) =
-            super::threads::parse_stat(&stat).ok_or(ProcessError::NoSuchProcess(pid))?;
+            super::threads::parse_stat(stat).ok_or(ProcessError::NoSuchProcess(pid))?;
         if matches!(state, 'Z' | 'X') {
             return Err(ProcessError::Zombie(pid));
         }
@@ -78,9 +86,9 @@ impl ProcessFacts {
         let command = process.cmdline().unwrap_or_default().join(" ");
         let exe = match fs::read_link(format!("/proc/{pid}/exe")) {
             Ok(exe) => exe,
-            Err(error) => return Err(Self::explain(pid, &error, &stat)),
+            Err(error) => return Err(Self::explain(pid, &error, stat)),
         };
-        let start_ticks = start_ticks(&stat).unwrap_or(0);
+        let start_ticks = start_ticks(stat).unwrap_or(0);
         let (inner_pid, has_other_ids) = super::threads::inner_id(pid);
         Ok(Self {
             pid,
@@ -89,7 +97,7 @@ impl ProcessFacts {
             exe,
             command,
             start_ticks,
-            program: ProgramMark::parse(&stat),
+            program: ProgramMark::parse(stat),
             started_unix_ns: started_unix_ns(start_ticks),
             monotonic_shift_ns: monotonic_shift_ns(pid),
         })
@@ -145,12 +153,37 @@ fn is_kernel_thread(stat: &[u8]) -> bool {
     number(stat, 9).is_some_and(|flags| flags & 0x0020_0000 != 0)
 }
 
+/// True for a thread that is not the first of its process: no signal is sent when it ends, as field
+/// 38 says (`copy_process` in kernel/fork.c, for CLONE_THREAD).
+fn is_thread(stat: &[u8]) -> bool {
+    field(stat, 38) == Some("-1")
+}
+
+/// The process that a thread belongs to; the id itself when there is no such thread.
+#[must_use]
+pub fn process_of_thread(tid: i32) -> i32 {
+    let of_status = || {
+        let status = proc_file::read_text(format!("/proc/{tid}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
+        line.trim().parse().ok()
+    };
+    of_status().unwrap_or(tid)
+}
+
+fn read_stat(pid: i32) -> Result<Vec<u8>, ProcessError> {
+    proc_file::read(format!("/proc/{pid}/stat")).map_err(|_| ProcessError::NoSuchProcess(pid))
+}
+
 /// A number of `/proc/PID/stat` behind the name, by the count of proc_pid_stat(5).
-fn number(stat: &[u8], field: usize) -> Option<u64> {
+fn number(stat: &[u8], at: usize) -> Option<u64> {
+    field(stat, at)?.parse().ok()
+}
+
+fn field(stat: &[u8], at: usize) -> Option<&str> {
     let close = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = String::from_utf8_lossy(stat.get(close + 2..)?);
+    let rest = std::str::from_utf8(stat.get(close + 2..)?).ok()?;
     // The state behind the name is field 3.
-    rest.split_whitespace().nth(field - 3)?.parse().ok()
+    rest.split_whitespace().nth(at - 3)
 }
 
 /// Linux counts these in hundredths of a second on every architecture (USER_HZ).
