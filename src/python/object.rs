@@ -88,8 +88,9 @@ impl SetHead {
 /// Bytes of a key that are looked at as a rule: a short str.
 const KEY_HEAD: u64 = 64;
 
-/// How many keys are looked at together.
-const KEYS_AT_ONCE: usize = 64;
+/// How many keys are looked at together: a few more than lie behind the names that are looked for in
+/// asyncio's modules.
+const KEYS_AT_ONCE: usize = 32;
 
 impl<'a> Objects<'a> {
     /// The type of the object at `addr`.
