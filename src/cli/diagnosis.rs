@@ -212,14 +212,8 @@ fn comm(pid: i32) -> String {
 }
 
 fn parent(pid: i32) -> String {
-    match status_number(pid, "PPid:") {
+    match proc_file::status_number(pid, "PPid:") {
         Some(parent) => format!("its parent {parent}{}", in_brackets(&comm(parent))),
         None => "its parent".to_owned(),
     }
-}
-
-fn status_number(pid: i32, key: &str) -> Option<i32> {
-    let status = proc_file::read_text(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-    line.trim().parse().ok()
 }

@@ -56,8 +56,7 @@ impl Ticker {
         }
     }
 
-    /// Sleeps until the next tick; returns its time too. A signal makes it come early, and whoever
-    /// asked to stop is heard the sooner.
+    /// Sleeps until the next tick, through signals too; returns its time as well.
     pub fn wait(&mut self) -> (Tick, u64) {
         let deadline = self
             .due_ns
@@ -65,11 +64,8 @@ impl Ticker {
         let mut now = monotonic_now_ns();
         // A tick that is due already is not made later still.
         while now.saturating_add(SPIN_NS) < deadline {
-            let slept = self.alarms.sleep(self.turn, deadline);
+            self.alarms.sleep(self.turn, deadline);
             now = monotonic_now_ns();
-            if slept.is_err() {
-                return (self.arrive(now, deadline), now);
-            }
         }
         while now < deadline {
             std::hint::spin_loop();

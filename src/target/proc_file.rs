@@ -47,6 +47,14 @@ pub fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// A number of `/proc/PID/status` by its key, which ends with a colon (proc_pid_status(5)).
+#[must_use]
+pub fn status_number(pid: i32, key: &str) -> Option<i32> {
+    let status = read_text(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+    line.trim().parse().ok()
+}
+
 /// True if a process is in the same namespace of this kind as asyncspy (namespaces(7)); false also
 /// when it may not be looked at.
 #[must_use]

@@ -162,12 +162,7 @@ fn is_thread(stat: &[u8]) -> bool {
 /// The process that a thread belongs to; the id itself when there is no such thread.
 #[must_use]
 pub fn process_of_thread(tid: i32) -> i32 {
-    let of_status = || {
-        let status = proc_file::read_text(format!("/proc/{tid}/status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
-        line.trim().parse().ok()
-    };
-    of_status().unwrap_or(tid)
+    proc_file::status_number(tid, "Tgid:").unwrap_or(tid)
 }
 
 fn read_stat(pid: i32) -> Result<Vec<u8>, ProcessError> {
