@@ -50,6 +50,13 @@ class Program:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
+    def stall(self, seconds):
+        """Makes the program's first loop stall; returns once it does."""
+        self.process.stdin.write("stall %g\n" % seconds)
+        self.process.stdin.flush()
+        if self.process.stdout.readline().strip() != "STALLED":
+            sys.exit("process %d does not stall" % self.pid)
+
     def __enter__(self):
         return self
 

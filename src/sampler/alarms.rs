@@ -24,8 +24,8 @@ pub struct Alarms {
 #[derive(Debug)]
 struct Alarm {
     timer: TimerFd,
-    /// One of the moments at which it rings (CLOCK_MONOTONIC).
-    rings_ns: u64,
+    /// One of the moments at which it rings (CLOCK_MONOTONIC); `None` while it does not.
+    rings_ns: Option<u64>,
 }
 
 impl Alarms {
@@ -55,14 +55,22 @@ impl Alarms {
         };
     }
 
+    /// Sets no alarm any more until somebody sleeps again.
+    pub fn silence(&mut self) {
+        for alarm in self.alarms.iter_mut().flatten() {
+            // One that rings on nevertheless costs a little, and misleads nobody.
+            if alarm.rings_ns.take().is_some() {
+                let _ = alarm.timer.unset();
+            }
+        }
+    }
+
     /// The timer at this place, that rings at the deadline.
     fn set(&mut self, at: usize, deadline_ns: u64) -> Result<&TimerFd> {
         let period_ns = self.period_ns;
         let rings = |alarm: &Alarm| {
-            alarm
-                .rings_ns
-                .abs_diff(deadline_ns)
-                .is_multiple_of(period_ns)
+            let is_round = |at: u64| at.abs_diff(deadline_ns).is_multiple_of(period_ns);
+            alarm.rings_ns.is_some_and(is_round)
         };
         let alarm = match self.alarms[at].take() {
             Some(alarm) if rings(&alarm) => alarm,
@@ -83,7 +91,7 @@ impl Alarm {
         timer.set(rings, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
         Ok(Self {
             timer,
-            rings_ns: deadline_ns,
+            rings_ns: Some(deadline_ns),
         })
     }
 }
@@ -100,7 +108,7 @@ mod tests {
     const INTERVAL_NS: u64 = 200_000;
 
     fn rings(alarms: &Alarms) -> Vec<Option<u64>> {
-        let rings = |alarm: &Option<Alarm>| alarm.as_ref().map(|alarm| alarm.rings_ns);
+        let rings = |alarm: &Option<Alarm>| alarm.as_ref().and_then(|alarm| alarm.rings_ns);
         alarms.alarms.iter().map(rings).collect()
     }
 
@@ -136,6 +144,17 @@ mod tests {
         sleep_through(&mut alarms, 1, start + round + INTERVAL_NS);
         sleep_through(&mut alarms, 0, start + 2 * round);
         assert!(monotonic_now_ns() >= start + 2 * round);
+    }
+
+    #[test]
+    fn one_that_was_silenced_rings_again_when_it_is_set() {
+        let mut alarms = Alarms::new(INTERVAL_NS);
+        sleep_through(&mut alarms, 0, monotonic_now_ns() + INTERVAL_NS);
+        alarms.silence();
+        assert_eq!(rings(&alarms)[0], None);
+        let deadline = monotonic_now_ns() + 2 * INTERVAL_NS;
+        sleep_through(&mut alarms, 0, deadline);
+        assert_eq!(rings(&alarms)[0], Some(deadline));
     }
 
     #[test]

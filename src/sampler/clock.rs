@@ -58,9 +58,7 @@ impl Ticker {
 
     /// Sleeps until the next tick, through signals too; returns its time as well.
     pub fn wait(&mut self) -> (Tick, u64) {
-        let deadline = self
-            .due_ns
-            .saturating_add(self.jitter_ns[self.turn % AHEAD]);
+        let deadline = self.deadline();
         let mut now = monotonic_now_ns();
         // A tick that is due already is not made later still.
         while now.saturating_add(SPIN_NS) < deadline {
@@ -72,6 +70,45 @@ impl Ticker {
             now = monotonic_now_ns();
         }
         (self.arrive(now, deadline), now)
+    }
+
+    /// True if there is a sleep before each tick; at very high rates there is none.
+    #[must_use]
+    pub const fn sleeps(&self) -> bool {
+        self.interval_ns > 2 * SPIN_NS
+    }
+
+    /// When the last of the ticks that are due at most so long after now is due.
+    #[must_use]
+    pub fn last_within(&self, span_ns: u64) -> u64 {
+        let ahead = monotonic_now_ns()
+            .saturating_add(span_ns)
+            .saturating_sub(self.due_ns)
+            / self.interval_ns;
+        let at = self.turn.wrapping_add(ahead as usize) % AHEAD;
+        self.due_ns
+            .saturating_add(ahead.saturating_mul(self.interval_ns))
+            .saturating_add(self.jitter_ns[at])
+    }
+
+    /// Lets the next tick pass without a wait if it is due before this moment; returns when.
+    pub fn pass(&mut self, before_ns: u64) -> Option<u64> {
+        let deadline = self.deadline();
+        let passes = deadline < before_ns;
+        if passes {
+            self.arrive(deadline, deadline);
+        }
+        passes.then_some(deadline)
+    }
+
+    /// Keeps the alarms of the next ticks from ringing. The next wait sets its own again.
+    pub fn silence(&mut self) {
+        self.alarms.silence();
+    }
+
+    fn deadline(&self) -> u64 {
+        self.due_ns
+            .saturating_add(self.jitter_ns[self.turn % AHEAD])
     }
 
     /// Accounts for a tick that happens at `now` and was due at `deadline`.
@@ -117,6 +154,28 @@ mod tests {
         let missed = ticker.arrive(155, 120);
         assert_eq!((missed.late, missed.skipped), (true, 3));
         assert_eq!(ticker.due_ns, 165);
+    }
+
+    #[test]
+    fn ticks_that_pass_are_those_that_were_due() {
+        let mut ticker = Ticker::new(1_000);
+        let all: Vec<_> = std::iter::from_fn(|| ticker.pass(u64::MAX))
+            .take(40)
+            .collect();
+        assert!(all.windows(2).all(|two| two[0] < two[1]));
+        assert!(all[39] - all[0] > 38_000 && all[39] - all[0] < 40_000);
+        let (next, turn) = (ticker.deadline(), ticker.turn);
+        assert_eq!(ticker.pass(next), None);
+        assert_eq!(ticker.turn, turn);
+    }
+
+    #[test]
+    fn the_last_tick_within_a_span_is_one_to_come() {
+        let mut ticker = Ticker::new(10_000_000);
+        let last = ticker.last_within(100_000_000);
+        while ticker.pass(last).is_some() {}
+        assert_eq!(ticker.deadline(), last);
+        assert!(last <= monotonic_now_ns() + 110_000_000);
     }
 
     #[test]

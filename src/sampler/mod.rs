@@ -1,6 +1,7 @@
 //! Samples what each loop does, tick by tick.
 //!
 //! - [`clock`]: when to sample; [`alarms`] and [`promptness`]: to be there in time.
+//! - [`rest`]: leaving loops asleep that are.
 //! - [`loop_sampler`]: one loop in one tick, in as few calls as can be.
 //! - [`alongside`]: what else is read along with it: [`task_reads`] the running task, and counts
 //!   of turns.
@@ -24,6 +25,7 @@ pub mod loop_sampler;
 pub mod opaque;
 pub mod os_state;
 pub mod promptness;
+pub mod rest;
 pub mod running_step;
 pub mod session;
 pub mod shared;

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
 use asyncspy_model::sample::{EndReason, LoopSamples, Session as SessionFacts};
-use asyncspy_model::{Event, LoopActivity, Sample, SamplingQuality};
+use asyncspy_model::{Event, LoopActivity, LoopSample, Sample, SamplingQuality};
 use nix::sys::prctl::set_name;
 
 use super::clock::Ticker;
 use super::discovery::find_running_loops;
 use super::interruptions::InterruptionWatch;
 use super::loop_sampler::{LoopSampler, attempts_within};
+use super::rest::Rest;
 use super::shared::Shared;
 use super::tables::StackTable;
 use super::task_names::TaskTable;
@@ -98,6 +99,9 @@ struct Sampler {
     full_at: usize,
     quality: SamplingQuality,
     interruptions: InterruptionWatch,
+    rest: Rest,
+    /// What the last tick has found, if every loop has idled.
+    idle: Option<LoopSamples>,
     began_ns: u64,
     next_discovery_ns: u64,
     next_census_ns: u64,
@@ -122,6 +126,8 @@ impl Sampler {
             tasks: TaskTable::default(),
             loops: Vec::new(),
             quality: SamplingQuality::default(),
+            rest: Rest::new(settings.interval_ns),
+            idle: None,
             handed_over_ns: 0,
             full_at: FULL_BATCH,
             began_ns: now,
@@ -142,8 +148,7 @@ impl Sampler {
             if stop.load(Ordering::Relaxed) {
                 return EndReason::Interrupted;
             }
-            let duration = self.settings.duration_ns;
-            if duration.is_some_and(|duration| now.saturating_sub(self.began_ns) >= duration) {
+            if now >= self.ends_ns() {
                 return EndReason::Duration;
             }
             self.quality.late += u64::from(tick.late);
@@ -151,7 +156,35 @@ impl Sampler {
             if let Err(reason) = self.tick(now) {
                 return reason;
             }
+            if ticker.sleeps() {
+                self.rest(&mut ticker);
+            }
         }
+    }
+
+    /// Sleeps for some ticks if every loop is asleep: they find what the last one has.
+    fn rest(&mut self, ticker: &mut Ticker) {
+        let longest_ns = self.rest.longest_ns();
+        let tids = self.loops.iter().map(|one| one.found().tid);
+        if longest_ns == 0 || !self.rest.note(tids, self.idle.is_some()) {
+            return;
+        }
+        let Some(idle) = self.idle.take() else {
+            return;
+        };
+        ticker.silence();
+        let until = ticker.last_within(longest_ns).min(self.ends_ns());
+        let asleep_until = self.rest.sleep(until);
+        while let Some(at) = ticker.pass(asleep_until) {
+            self.quality.samples += 1;
+            self.send_sample(at, at, idle.clone());
+        }
+    }
+
+    /// When the duration is over.
+    fn ends_ns(&self) -> u64 {
+        let lasts = self.settings.duration_ns.unwrap_or(u64::MAX);
+        self.began_ns.saturating_add(lasts)
     }
 
     fn tick(&mut self, now: u64) -> Result<(), EndReason> {
@@ -168,6 +201,7 @@ impl Sampler {
     }
 
     fn sample_loops(&mut self, now: u64) -> Result<(), EndReason> {
+        self.idle = None;
         let mut samples = LoopSamples::new();
         let mut gone = false;
         let mut shared = Shared {
@@ -199,22 +233,32 @@ impl Sampler {
         }
         self.quality.samples += 1;
         self.quality.torn += u64::from(samples.iter().any(|sample| sample.torn));
-        let unknown =
-            |sample: &asyncspy_model::LoopSample| sample.activity == LoopActivity::Unknown;
+        let unknown = |sample: &LoopSample| sample.activity == LoopActivity::Unknown;
         if !samples.is_empty() && samples.iter().all(unknown) {
             self.quality.failed += 1;
             self.next_discovery_ns = self.next_discovery_ns.min(now + DISCOVER_FIRST_EVERY_NS);
         }
         let read_at = self.loops.iter().map(LoopSampler::read_at_ns).max();
-        let at_monotonic_ns = read_at.map_or(now, |at| at.max(now));
+        let read_at_ns = read_at.map_or(now, |at| at.max(now));
+        self.idle = self.all_idle(&samples).then(|| samples.clone());
+        self.send_sample(now, read_at_ns, samples);
+        Ok(())
+    }
+
+    /// True if every loop idles, and the target is not stopped.
+    fn all_idle(&self, samples: &[LoopSample]) -> bool {
+        let idles = |sample: &LoopSample| sample.activity == LoopActivity::Idle && !sample.torn;
+        !samples.is_empty() && !self.interruptions.is_stopped() && samples.iter().all(idles)
+    }
+
+    fn send_sample(&mut self, now: u64, at_monotonic_ns: u64, loops: LoopSamples) {
         let sample = Event::Sample(Sample {
             at_monotonic_ns,
             elapsed_ns: at_monotonic_ns.saturating_sub(now),
-            loops: samples,
+            loops,
             quality: self.quality,
         });
         self.send(sample, now);
-        Ok(())
     }
 
     /// Looks for loops that have come, and forgets those that have gone.

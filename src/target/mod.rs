@@ -7,7 +7,7 @@
 //! - [`maps`], [`elf`]: what is mapped where, sections and symbols of the mapped files.
 //!   `map_queries`: how newer kernels tell.
 //! - [`process`]: identity, command line, namespaces, clocks. [`program`]: whether it has exec'd.
-//! - [`threads`]: its threads as the kernel sees them.
+//! - [`threads`]: its threads as the kernel sees them. [`switches`]: when one of them runs.
 
 pub mod elf;
 pub mod gather;
@@ -23,6 +23,7 @@ pub mod proc_file;
 pub mod process;
 pub mod program;
 pub mod recorded;
+pub mod switches;
 pub mod threads;
 
 pub use image::PageImage;

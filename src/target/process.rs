@@ -195,12 +195,19 @@ fn monotonic_shift_ns(pid: i32) -> i64 {
     if proc_file::share_namespace(pid, "time") {
         return 0;
     }
-    let of = |who: &str| {
-        let text = proc_file::read_text(format!("/proc/{who}/timens_offsets")).ok()?;
-        parse_timens_offset(&text)
-    };
-    let target = of(&pid.to_string()).unwrap_or(0);
-    target - of("self").unwrap_or(0)
+    timens_offset_ns(&pid.to_string()) - timens_offset_ns("self")
+}
+
+/// By how much our monotonic clock is ahead of that of the initial time namespace.
+#[must_use]
+pub fn our_timens_offset_ns() -> i64 {
+    timens_offset_ns("self")
+}
+
+fn timens_offset_ns(who: &str) -> i64 {
+    let text = proc_file::read_text(format!("/proc/{who}/timens_offsets")).ok();
+    text.and_then(|text| parse_timens_offset(&text))
+        .unwrap_or(0)
 }
 
 fn parse_timens_offset(text: &str) -> Option<i64> {

@@ -7,7 +7,9 @@ pub use asyncspy_test_support::trials::{one_per_minor, trial, trial_alone, trial
 use asyncspy_test_support::{Interpreter, Outcome, interpreters};
 use libtest_mimic::Trial;
 
-use crate::{busy, edges, kinds, lifecycle, locals, namespaces, oracle, programs, record, samples};
+use crate::{
+    busy, edges, kinds, lifecycle, locals, namespaces, oracle, programs, record, rest, samples,
+};
 
 /// All tests.
 ///
@@ -27,6 +29,7 @@ pub fn all() -> Outcome<Vec<Trial>> {
     trials.extend(oracle::trials(&supported));
     trials.extend(record::trials(&supported));
     trials.extend(samples::trials(&supported));
+    trials.extend(rest::trials(&supported));
     Ok(trials)
 }
 

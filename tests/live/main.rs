@@ -14,6 +14,7 @@ mod namespaces;
 mod oracle;
 mod programs;
 mod record;
+mod rest;
 mod samples;
 
 use libtest_mimic::{Arguments, Conclusion};
