@@ -14,7 +14,7 @@ use asyncspy::python::object::Objects;
 use asyncspy::python::recording::Recording;
 use asyncspy::python::thread::{read_interpreters, read_threads};
 use asyncspy::sampler::discovery::RunningLoopFound;
-use asyncspy::sampler::loop_sampler::{LoopSampler, attempts_within};
+use asyncspy::sampler::loop_sampler::LoopSampler;
 use asyncspy::sampler::shared::Shared;
 use asyncspy::sampler::tables::StackTable;
 use asyncspy::sampler::task_names::TaskTable;
@@ -69,7 +69,7 @@ impl RecordedLoop<'_> {
             tasks: &mut self.tasks,
             events: &mut self.events,
             now_ns: self.now_ns,
-            attempts: attempts_within(1_000_000),
+            interval_ns: 1_000_000,
         })?;
         Ok(sample)
     }

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use asyncspy_model::{LoopKind, RemoteAddr};
 
 use super::Caches;
+use super::timers::{Heap, InView, Timers};
 use crate::layout::uvloop;
-use crate::python::object::Objects;
+use crate::python::object::{OB_SIZE, Objects};
+use crate::target::gather::{Gather, Wanted};
 use crate::target::memory::{MemoryError, MemoryViewExt};
-
-/// Most timers that are looked at to count the late ones.
-const MAX_LATE: usize = 100_000;
 
 /// What is read of a deque, a list or a bool.
 const HEAD: u64 = 32;
@@ -138,9 +137,9 @@ impl LoopFacts {
         Ok(())
     }
 
-    /// Counts what the loop has to do. `now` is the loop's clock in seconds.
+    /// Counts what the loop has to do. `now_ns` is the loop's clock.
     #[must_use]
-    pub fn load(&self, objects: Objects<'_>, now: f64) -> LoopLoad {
+    pub fn load(&self, objects: Objects<'_>, now_ns: u64) -> LoopLoad {
         let mut load = LoopLoad::default();
         if !self.queues.ready.is_null() {
             load.ready = objects.deque_len(self.queues.ready).ok();
@@ -152,38 +151,72 @@ impl LoopFacts {
         if !self.queues.scheduled.is_null()
             && let Ok((items, count)) = objects.list_head(self.queues.scheduled)
         {
+            let (mut timers, turn) = (Timers::default(), None);
+            timers.expect(Heap { items, count, turn });
+            let (words, when) = (&mut InView(objects.view), objects.layout.handle.when);
+            // What cannot be read is not counted, here as in the whole heap.
+            let _ = timers.look(words, when, now_ns, usize::MAX);
             load.timers = Some(count);
-            let (late, worst) = late_timers(objects, items, count, now);
-            load.late_timers = Some(late);
-            load.worst_late_ns = worst;
+            load.note_late(&timers, now_ns);
         }
         load
     }
-}
 
-/// Counts the timers of a heap whose time has passed, and how late the first is. Only late ones
-/// and their children are looked at: no timer in a heap is earlier than its parent.
-fn late_timers(objects: Objects<'_>, items: RemoteAddr, count: u64, now: f64) -> (u64, u64) {
-    let when_offset = objects.layout.handle.when;
-    let when = |index: u64| -> Option<f64> {
-        let timer = objects.view.read_ptr(items.offset(8 * index)).ok()?;
-        let when = objects.view.read_ptr(timer.offset(when_offset)).ok()?;
-        objects.read_float(when).ok()
-    };
-    let (mut late, mut worst) = (0, 0);
-    let mut pending = vec![0];
-    while let Some(index) = pending.pop() {
-        if index >= count || late >= MAX_LATE as u64 {
-            continue;
-        }
-        let Some(due) = when(index) else { continue };
-        if due < now {
-            late += 1;
-            worst = worst.max(seconds_to_ns(now - due));
-            pending.extend([2 * index + 1, 2 * index + 2]);
+    /// Adds the lengths of the loop's queues to a batch.
+    pub fn plan_load(&self, gather: &mut Gather) -> WantedLoad {
+        let queues = &self.queues;
+        gather.clear();
+        let mut want = |addr: RemoteAddr, offset: u64, len: usize| {
+            let is_known = !addr.is_null();
+            is_known.then(|| gather.want_within_group(addr.offset(offset), len))
+        };
+        WantedLoad {
+            ready: want(queues.ready, OB_SIZE, 8),
+            uv_timers: want(queues.uv_loop, uvloop::TIMER_COUNT, 4),
+            scheduled: want(queues.scheduled, OB_SIZE, 16),
         }
     }
-    (late, worst)
+}
+
+impl LoopLoad {
+    /// Takes over what is known of the loop's timers.
+    pub const fn note_late(&mut self, timers: &Timers, now_ns: u64) {
+        self.late_timers = Some(timers.late());
+        self.worst_late_ns = match timers.first_due_ns() {
+            Some(due_ns) => now_ns.saturating_sub(due_ns),
+            None => 0,
+        };
+    }
+}
+
+/// Where a batch has the lengths of a loop's queues.
+#[derive(Clone, Copy, Debug)]
+pub struct WantedLoad {
+    ready: Option<Wanted>,
+    uv_timers: Option<Wanted>,
+    scheduled: Option<Wanted>,
+}
+
+impl WantedLoad {
+    /// What the batch has read, and where the items of the heap of timers are.
+    #[must_use]
+    pub fn take(self, gather: &Gather) -> (LoopLoad, RemoteAddr) {
+        let read = |wanted: Option<Wanted>| gather.fields(wanted?);
+        let scheduled = read(self.scheduled);
+        let uv_timers = read(self.uv_timers).map(|fields| u64::from(fields.i32(0).cast_unsigned()));
+        let load = LoopLoad {
+            ready: read(self.ready)
+                .map(|fields| fields.u64(0))
+                .filter(|count| *count <= i64::MAX as u64),
+            timers: scheduled.map(|fields| fields.u64(0)).or(uv_timers),
+            late_timers: scheduled.map(|_| 0),
+            worst_late_ns: 0,
+        };
+        (
+            load,
+            RemoteAddr(scheduled.map_or(0, |fields| fields.u64(8))),
+        )
+    }
 }
 
 /// Seconds as nanoseconds; 0 for what is negative or no number.

@@ -109,8 +109,7 @@ fn describe(
 ) -> LoopInfo {
     let shift = python.facts.monotonic_shift_ns;
     let now_ns = monotonic_now_ns().saturating_add_signed(shift);
-    #[expect(clippy::cast_precision_loss, reason = "a loop's clock is a float too")]
-    let load: LoopLoad = facts.load(objects, now_ns as f64 / 1e9);
+    let load: LoopLoad = facts.load(objects, now_ns);
     let state = loop_state(python, facts, usage, running);
     let polled_at = usage
         .thread

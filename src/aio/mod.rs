@@ -7,7 +7,8 @@
 //! - [`census`]: all tasks in bulk; [`census_memo`]: what the last one has read. [`running`]: what
 //!   the threads execute.
 //! - [`awaits`], [`edges`]: which tasks a task waits for; [`wait_kind`] names what it waits in.
-//! - [`event_loop`], [`loops`]: what a loop does; [`loop_turn`] reads the turn of a stock one.
+//! - [`event_loop`], [`loops`]: what a loop does; [`loop_turn`] reads the turn of a stock one,
+//!   [`timers`] which of its timers are late.
 //! - [`snapshot`]: all of it at one moment.
 
 pub mod awaits;
@@ -25,6 +26,7 @@ pub mod snapshot;
 pub mod task;
 pub mod task_list;
 pub mod task_set;
+pub mod timers;
 pub mod wait_kind;
 
 use crate::python::code::CodeCache;

@@ -25,6 +25,9 @@ pub const OB_TYPE: u64 = 8;
 /// `ob_size` of `PyVarObject`: the size of an object's head.
 pub const OB_SIZE: u64 = 16;
 
+/// Where a float has its value (Include/cpython/floatobject.h, `PyFloatObject`, 3.8 – 3.15).
+pub const FLOAT_VALUE: u64 = 16;
+
 /// `state` of `PyASCIIObject` (Include/cpython/unicodeobject.h).
 pub(super) const STR_STATE: u64 = 32;
 /// In it: the characters stand directly behind the head.
@@ -174,7 +177,8 @@ impl<'a> Objects<'a> {
     /// # Errors
     /// As [`type_of`](Self::type_of).
     pub fn read_float(&self, addr: RemoteAddr) -> Result<f64, MemoryError> {
-        self.view.read_u64(addr.offset(16)).map(f64::from_bits)
+        let value = self.view.read_u64(addr.offset(FLOAT_VALUE));
+        value.map(f64::from_bits)
     }
 
     /// `count` pointers at `addr`.

@@ -6,12 +6,13 @@ use asyncspy_model::{LoopActivity, LoopId, LoopKind, LoopSample, RemoteAddr, Tas
 use super::alongside::{Contexts, Extra, LoopAlongside, SeenTurn};
 use super::discovery::RunningLoopFound;
 use super::last_stack::LastStack;
+use super::load::LoadWatch;
 use super::opaque::OpaqueLoop;
 use super::os_state::OsThread;
 use super::running_step::RunningStep;
 use super::shared::{Shared, objects};
 use super::task_reads::{Range, SeenStep};
-use crate::aio::event_loop::{LoopLoad, seconds_to_ns};
+use crate::aio::event_loop::seconds_to_ns;
 use crate::aio::loop_turn::{LoopReads, TurnReading, calls_callbacks};
 use crate::python::Python;
 use crate::python::frame::Owner;
@@ -41,12 +42,6 @@ const AGAIN_WITHIN_NS: u64 = 10_000;
 /// look costs far less than to follow a stack that moves.
 const MISSES: usize = 2;
 
-/// The queues of a loop change slowly compared with ticks: how often they are looked at.
-const LOAD_EVERY_NS: u64 = 50_000_000;
-
-/// The same while the loop idles.
-const IDLE_LOAD_EVERY_NS: u64 = 250_000_000;
-
 /// While one callback goes on, the thread's scheduling state is read at each tick of so many.
 const STATE_EVERY: u32 = 4;
 
@@ -59,7 +54,7 @@ const IDLE_STATE_EVERY_NS: u64 = 150_000_000;
 /// How often a stack that moves is tried at ticks of this length: for a twentieth of it, as far as
 /// the bounds allow.
 #[must_use]
-pub fn attempts_within(interval_ns: u64) -> usize {
+fn attempts_within(interval_ns: u64) -> usize {
     let attempts = interval_ns / 20 / ATTEMPT_NS;
     attempts.clamp(*ATTEMPTS.start(), *ATTEMPTS.end()) as usize
 }
@@ -87,8 +82,7 @@ pub struct LoopSampler {
     last_identity: u64,
     watches_state: bool,
     state_at_ns: u64,
-    load: LoopLoad,
-    load_at_ns: u64,
+    load: LoadWatch,
     read_at_ns: u64,
 }
 
@@ -126,8 +120,7 @@ impl LoopSampler {
             last_identity: 0,
             watches_state: false,
             state_at_ns: 0,
-            load: LoopLoad::default(),
-            load_at_ns: 0,
+            load: LoadWatch::default(),
             read_at_ns: 0,
             found,
         }
@@ -182,7 +175,7 @@ impl LoopSampler {
         if self.still_idles(shared.python)? {
             let mut sample = self.empty_sample();
             self.fill_idle(shared.now_ns, &mut sample);
-            self.fill_load(shared, &mut sample);
+            self.load.fill(shared, &self.found.facts, &mut sample);
             return Ok(sample);
         }
         let shape = self.shape.take();
@@ -226,7 +219,7 @@ impl LoopSampler {
                 self.fill_busy(shared, &mut sample, inner, turn);
             }
         }
-        self.fill_load(shared, &mut sample);
+        self.load.fill(shared, &self.found.facts, &mut sample);
         Ok(sample)
     }
 
@@ -280,6 +273,7 @@ impl LoopSampler {
         let python = shared.python;
         let (layout, memory) = (&python.layout, &python.memory);
         let (stack, gather) = (&mut self.stack, &mut self.gather);
+        let attempts = attempts_within(shared.interval_ns);
         let age_ns = shared.now_ns.saturating_sub(self.read_at_ns);
         let is_recent = age_ns <= AGAIN_WITHIN_NS && stack.has_pass();
         let mut too = LoopAlongside {
@@ -297,7 +291,7 @@ impl LoopSampler {
         if is_recent {
             // Where it does not stand as it did, the next pass may show it where this one has.
             let mut misses = 0;
-            for _ in 0..shared.attempts {
+            for _ in 0..attempts {
                 std::mem::swap(gather, &mut self.before);
                 gather.clear();
                 stack.plan_again(layout, &mut too, gather);
@@ -317,7 +311,7 @@ impl LoopSampler {
         }
         too.seen = None;
         for _ in 0..TRIES_FOR_ANYTHING {
-            if stack.follow(memory, layout, gather, shared.attempts, &mut too)? {
+            if stack.follow(memory, layout, gather, attempts, &mut too)? {
                 return Ok((too.turn, true));
             }
             let frames = &stack.chain().frames;
@@ -468,24 +462,5 @@ impl LoopSampler {
         let version = (self.found.thread.addr.offset(version), 8);
         let count = Some(facts.queues.uv_count).filter(|count| !count.is_null());
         Some([version, count.map_or(version, |count| (count, 8))])
-    }
-
-    fn fill_load(&mut self, shared: &Shared<'_>, sample: &mut LoopSample) {
-        let every = match sample.activity {
-            LoopActivity::Idle => IDLE_LOAD_EVERY_NS,
-            _ => LOAD_EVERY_NS,
-        };
-        if shared.now_ns.saturating_sub(self.load_at_ns) >= every {
-            let shift = shared.python.facts.monotonic_shift_ns;
-            let target_ns = shared.now_ns.saturating_add_signed(shift);
-            #[expect(clippy::cast_precision_loss, reason = "a loop's clock is a float too")]
-            let now = target_ns as f64 / 1e9;
-            self.load = self.found.facts.load(objects(shared.python), now);
-            self.load_at_ns = shared.now_ns;
-        }
-        let small = |count: Option<u64>| u32::try_from(count.unwrap_or(0)).unwrap_or(u32::MAX);
-        sample.ready = small(self.load.ready);
-        sample.late_timers = small(self.load.late_timers);
-        sample.worst_late_ns = self.load.worst_late_ns;
     }
 }

@@ -6,6 +6,7 @@
 //! - [`alongside`]: what else is read along with it: [`task_reads`] the running task, and counts
 //!   of turns.
 //! - [`last_stack`] and [`running_step`]: what most looks find again.
+//! - [`load`]: how much a loop has to do.
 //! - [`opaque`]: loops that have no frame of their own.
 //! - [`tables`]: stacks and tasks by number, defined in the stream before their first use.
 //! - [`task_names`]: who a running task is, and who awaits it.
@@ -21,6 +22,7 @@ pub mod clock;
 pub mod discovery;
 pub mod interruptions;
 pub mod last_stack;
+pub mod load;
 pub mod loop_sampler;
 pub mod opaque;
 pub mod os_state;

@@ -15,7 +15,7 @@ use nix::sys::prctl::set_name;
 use super::clock::Ticker;
 use super::discovery::find_running_loops;
 use super::interruptions::InterruptionWatch;
-use super::loop_sampler::{LoopSampler, attempts_within};
+use super::loop_sampler::LoopSampler;
 use super::rest::Rest;
 use super::shared::Shared;
 use super::tables::StackTable;
@@ -211,7 +211,7 @@ impl Sampler {
             tasks: &mut self.tasks,
             events: &mut self.pending,
             now_ns: now,
-            attempts: attempts_within(self.settings.interval_ns),
+            interval_ns: self.settings.interval_ns,
         };
         for one in &mut self.loops {
             one.watch_state(self.interruptions.is_stopped());

@@ -22,8 +22,8 @@ pub struct Shared<'a> {
     pub events: &'a mut Vec<Event>,
     /// When the tick happens, on our CLOCK_MONOTONIC.
     pub now_ns: u64,
-    /// How often a stack that moves is tried.
-    pub attempts: usize,
+    /// Time between two ticks.
+    pub interval_ns: u64,
 }
 
 /// The live memory of the target, as it is now.

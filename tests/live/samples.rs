@@ -10,7 +10,7 @@ use asyncspy::layout::RunningTask;
 use asyncspy::python::Python;
 use asyncspy::python::thread_names::ThreadNames;
 use asyncspy::sampler::discovery::find_running_loops;
-use asyncspy::sampler::loop_sampler::{LoopSampler, attempts_within};
+use asyncspy::sampler::loop_sampler::LoopSampler;
 use asyncspy::sampler::shared::Shared;
 use asyncspy::sampler::tables::StackTable;
 use asyncspy::sampler::task_names::TaskTable;
@@ -108,7 +108,7 @@ fn sample(interpreter: &Interpreter) -> Outcome {
             tasks: &mut tasks,
             events: &mut events,
             now_ns: monotonic_now_ns(),
-            attempts: attempts_within(1_000_000),
+            interval_ns: 1_000_000,
         })?;
         if nth >= WARM_UP {
             counts.push(reads.load(Ordering::Relaxed));
