@@ -1,10 +1,13 @@
 //! Programs of other kinds: asyncio imported late, two interpreters, very many tasks, locals.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::sync_channel;
 
 use asyncspy::aio::snapshot::{Snapshooter, SnapshotOptions};
 use asyncspy::python::Python;
-use asyncspy_model::{LoopState, Snapshot};
+use asyncspy::sampler::session::{SessionSettings, run_session};
+use asyncspy_model::{Event, Location, LoopActivity, LoopState, Sample, Snapshot};
 use asyncspy_test_support::compare::assert_equal;
 use asyncspy_test_support::{Interpreter, Outcome, Target, Truth};
 use libtest_mimic::Trial;
@@ -16,6 +19,12 @@ const FIRST_WITH_INTERPRETERS: u32 = 12;
 
 /// As many tasks as a busy service has.
 const MANY: usize = 10_000;
+
+/// Samples of it.
+const SAMPLES_OF_DEEP: usize = 20;
+
+/// Coroutines and calls of a deep stack: more frames than one call of the kernel reads twice.
+const DEEP: [usize; 2] = [600, 300];
 
 /// One interpreter of each minor version with each program.
 pub fn trials(interpreters: &[Interpreter]) -> Vec<Trial> {
@@ -30,6 +39,8 @@ pub fn trials(interpreters: &[Interpreter]) -> Vec<Trial> {
         let name = &interpreter.name;
         let each = interpreter.clone();
         trials.push(trial(format!("many::{name}"), move || many(&each)));
+        let each = interpreter.clone();
+        trials.push(trial(format!("deep::{name}"), move || deep(&each)));
         if interpreter.is_at_least(FIRST_WITH_INTERPRETERS) {
             let each = interpreter.clone();
             trials.push(trial(format!("subinterp::{name}"), move || {
@@ -101,6 +112,55 @@ fn many(interpreter: &Interpreter) -> Outcome {
         interpreter.name
     );
     Ok(())
+}
+
+/// However deep the stack is that blocks a loop, it is whole: in a snapshot and in each sample.
+fn deep(interpreter: &Interpreter) -> Outcome {
+    let depths = DEEP.map(|depth| depth.to_string());
+    let mut target = Target::start(interpreter, "deep.py", &[&depths[0], &depths[1]])?;
+    target.ask("block")?;
+    let snapshot = look_at(target.pid)?;
+    let thread = snapshot
+        .threads
+        .iter()
+        .find(|thread| thread.loop_id.is_some());
+    let thread = thread.ok_or("no thread runs a loop")?;
+    let count = |name: &str| {
+        let is_one = |location: &&Location| &*location.function == name;
+        thread.stack.iter().filter(is_one).count()
+    };
+    let (frames, whole) = ([count("descend"), count("call")], !thread.torn);
+    if frames != DEEP || !whole {
+        return Err(format!("{frames:?} frames, whole: {whole}").into());
+    }
+    let samples = samples_of(Python::attach(target.pid)?, SAMPLES_OF_DEEP)?;
+    if samples.is_empty() {
+        return Err("no sample".into());
+    }
+    for sample in samples {
+        let one = sample.loops.first().ok_or("no loop")?;
+        if one.torn || !matches!(one.activity, LoopActivity::Busy(_)) || one.task.is_none() {
+            return Err(format!("a sample of {one:?}").into());
+        }
+    }
+    Ok(())
+}
+
+/// So many samples of a session.
+fn samples_of(python: Python, count: usize) -> Outcome<Vec<Sample>> {
+    let settings = SessionSettings {
+        interval_ns: 10_000_000,
+        duration_ns: Some(10_000_000 * count as u64),
+        census_every_ns: None,
+        census_at_stall_ns: None,
+    };
+    let (stream, batches) = sync_channel(count);
+    run_session(python, settings, stream, &AtomicBool::new(false));
+    let sample = |event| match event {
+        Event::Sample(sample) => Some(sample),
+        _ => None,
+    };
+    Ok(batches.into_iter().flatten().filter_map(sample).collect())
 }
 
 fn expect_names(snapshot: &Snapshot) -> Outcome {
