@@ -157,35 +157,20 @@ impl Python {
     }
 
     /// Reads back what must be true of any interpreter: the modules are a dict, and `sys` says
-    /// the version that the layout is for. The exact patch level comes from there.
+    /// the version that the layout is for, unless the interpreter has told it. The exact patch
+    /// level comes from there.
     fn validate(&mut self) -> Result<(), AttachError> {
         let pid = self.facts.pid;
         let unreadable = |why: String| AttachError::Unreadable { pid, why };
-        let image = PageImage::new(&self.memory);
-        let objects = Objects {
-            view: &image,
-            layout: &self.layout,
-        };
-        let check = || -> Result<Option<i64>, MemoryError> {
-            let head = self.interpreters_head(&image)?;
-            let modules = image.read_ptr(head.offset(self.layout.interpreter.modules))?;
-            let class = TypeCache::default().of_object(objects, modules)?.clone();
-            if &*class.name != "dict" {
-                return Err(MemoryError::implausible(modules, "the dict of modules"));
-            }
-            let sys = head.offset(self.layout.interpreter.sysdict);
-            let sys = image.read_ptr(sys)?;
-            match objects.dict_get(sys, "hexversion")? {
-                Some(value) => objects.read_int(value),
-                None => Ok(None),
-            }
-        };
-        let hex = match check() {
+        let hex = match self.read_back() {
             Ok(hex) => hex,
             Err(MemoryError::Denied) => return Err(AttachError::Denied(pid)),
             Err(MemoryError::Gone) => return Err(ProcessError::NoSuchProcess(pid).into()),
             Err(error) => return Err(unreadable(error.to_string())),
         };
+        if self.anchors.version.is_none() {
+            return Ok(());
+        }
         let said = hex.and_then(|hex| PythonVersion::from_hex(hex.cast_unsigned()));
         match said {
             Some(said) if said.minor == self.layout.version.minor => {
@@ -194,6 +179,29 @@ impl Python {
             }
             Some(said) => Err(unreadable(format!("it says that it is Python {said}"))),
             None => Err(unreadable("sys.hexversion is missing".to_owned())),
+        }
+    }
+
+    /// `sys.hexversion`, where the version is not known for certain, if it is there.
+    fn read_back(&self) -> Result<Option<i64>, MemoryError> {
+        let image = PageImage::new(&self.memory);
+        let objects = Objects {
+            view: &image,
+            layout: &self.layout,
+        };
+        let head = self.interpreters_head(&image)?;
+        let modules = image.read_ptr(head.offset(self.layout.interpreter.modules))?;
+        let class = TypeCache::default().of_object(objects, modules)?.clone();
+        if &*class.name != "dict" {
+            return Err(MemoryError::implausible(modules, "the dict of modules"));
+        }
+        if self.anchors.version.is_none() {
+            return Ok(None);
+        }
+        let sys = image.read_ptr(head.offset(self.layout.interpreter.sysdict))?;
+        match objects.dict_get(sys, "hexversion")? {
+            Some(value) => objects.read_int(value),
+            None => Ok(None),
         }
     }
 }
