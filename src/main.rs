@@ -5,6 +5,11 @@ use std::process::ExitCode;
 use asyncspy::cli::{Cli, Exit};
 use clap::Parser;
 
+/// That of musl asks the kernel for memory all the time: `dump` takes a fourth longer with it.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

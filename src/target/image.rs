@@ -212,7 +212,7 @@ impl SecondLook {
         let (Some(first), Some(now)) = (first.filter(|page| !page.is_empty()), now) else {
             return Ok(());
         };
-        let differing = if first == now {
+        let differing = if are_equal(first, now) {
             None
         } else {
             Some(self.arena.add(now, budget)?)
@@ -236,6 +236,14 @@ impl SecondLook {
             }
         })
     }
+}
+
+/// True if two pages hold the same. In words that the compiler compares itself: musl does it byte
+/// by byte, which took a third of all that `dump` computes.
+fn are_equal(one: &[u8], other: &[u8]) -> bool {
+    let ((words, rest), (others, other_rest)) = (one.as_chunks::<32>(), other.as_chunks::<32>());
+    let mut pairs = words.iter().zip(others);
+    one.len() == other.len() && pairs.all(|(word, other)| word == other) && rest == other_rest
 }
 
 /// Numbers of the pages that a range (address, length) touches, ascending.
