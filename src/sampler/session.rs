@@ -174,6 +174,8 @@ impl Sampler {
         };
         ticker.silence();
         let until = ticker.last_within(longest_ns).min(self.ends_ns());
+        // Loops that come and go are looked for no later than they would be else.
+        let until = until.min(self.next_discovery_ns);
         let asleep_until = self.rest.sleep(until);
         while let Some(at) = ticker.pass(asleep_until) {
             self.quality.samples += 1;
