@@ -137,7 +137,8 @@ impl LoopFacts {
         Ok(())
     }
 
-    /// Counts what the loop has to do. `now_ns` is the loop's clock.
+    /// Counts what the loop has to do. `now_ns` is the loop's clock, in
+    /// nanoseconds.
     #[must_use]
     pub fn load(&self, objects: Objects<'_>, now_ns: u64) -> LoopLoad {
         let mut load = LoopLoad::default();

@@ -93,13 +93,14 @@ impl Timers {
         }
         self.heap = Some(heap);
         self.unread.clear();
-        self.unread.push(0);
+        // Behind the end of a list there may be what was taken off it.
+        self.unread.extend((heap.count > 0).then_some(0));
         self.waiting.clear();
         (self.late, self.first_due_ns) = (0, None);
     }
 
-    /// Looks at up to so many timers, of which `when_offset` tells where they have the time at
-    /// which they are due. `now_ns` is the loop's clock.
+    /// Looks at up to `most` timers. `when_offset` tells where in a timer the time is at which it
+    /// is due; `now_ns` is the loop's clock, in nanoseconds.
     ///
     /// # Errors
     /// [`MemoryError::Gone`] and [`MemoryError::Denied`] only: what is not there is no timer.
@@ -168,7 +169,7 @@ impl Timers {
         self.late
     }
 
-    /// When the first is due, by the loop's clock.
+    /// When the first is due, in nanoseconds of the loop's clock.
     #[must_use]
     pub const fn first_due_ns(&self) -> Option<u64> {
         self.first_due_ns
@@ -275,6 +276,17 @@ mod tests {
         }
         // Its timers may be others now, where nothing tells.
         assert!(look(&mut timers, one.heap(None), 2, usize::MAX) > 0);
+    }
+
+    #[test]
+    fn of_an_empty_heap_nothing_is_read() {
+        let (made_up, mut timers) = (MadeUp::new(&[1.0]), Timers::default());
+        let heap = Heap {
+            count: 0,
+            ..made_up.heap(None)
+        };
+        assert_eq!(look(&mut timers, heap, 2, usize::MAX), 0);
+        assert_eq!((timers.late(), timers.first_due_ns()), (0, None));
     }
 
     #[test]
