@@ -113,6 +113,21 @@ impl Gather {
         read
     }
 
+    /// Takes a batch that something else has read.
+    pub fn take<'a>(&mut self, ranges: impl Iterator<Item = (RemoteAddr, &'a [u8])>) {
+        self.clear();
+        self.starts.clear();
+        self.bytes.clear();
+        self.ok.clear();
+        for (addr, bytes) in ranges {
+            self.pieces.push(piece(addr, bytes.len()));
+            self.starts.push(self.bytes.len());
+            self.bytes.extend_from_slice(bytes);
+            self.ok.push(true);
+        }
+        (self.rounds, self.round, self.round_len) = (1, 0, self.bytes.len());
+    }
+
     /// How often the batch was read.
     #[must_use]
     pub const fn rounds(&self) -> usize {

@@ -8,7 +8,9 @@
 //!   `map_queries`: how newer kernels tell.
 //! - [`process`]: identity, command line, namespaces, clocks. [`program`]: whether it has exec'd.
 //! - [`threads`]: its threads as the kernel sees them. [`switches`]: when one of them runs.
+//! - [`bpf`]: programs that the kernel runs in one of them. [`thread_events`]: when.
 
+pub mod bpf;
 pub mod elf;
 pub mod gather;
 mod held_pages;
@@ -24,6 +26,7 @@ pub mod process;
 pub mod program;
 pub mod recorded;
 pub mod switches;
+pub mod thread_events;
 pub mod threads;
 
 pub use image::PageImage;
