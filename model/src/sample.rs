@@ -171,6 +171,10 @@ pub struct LoopSample {
     /// True if not all of it is proven to belong to one moment; `stack` then holds the proven
     /// outer part.
     pub torn: bool,
+    /// How much of the loop's time it stands for, in nanoseconds, where that was measured; else it
+    /// shares what lies between two samples with the other one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_ns: Option<u32>,
 }
 
 /// What a loop did.

@@ -53,6 +53,8 @@ pub struct TurnReading {
     pub callback_began: Option<f64>,
     /// The Handle that runs.
     pub handle: RemoteAddr,
+    /// The loop, as its frame names it: `self`.
+    pub owner: RemoteAddr,
     /// The callback that runs, 0-based, and how many the turn has.
     pub callback: Option<(u32, u32)>,
 }
@@ -77,6 +79,18 @@ pub enum Taken {
     Moved,
 }
 
+/// The code of a loop's own frame, and where in it is what tells the turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunOnceFacts {
+    /// The code object.
+    pub code: RemoteAddr,
+    /// How many locals the frame has.
+    pub count: usize,
+    /// The slots of those that [`LoopReads::turn_of`] takes, in its order; the first is unset while
+    /// the loop polls.
+    pub slots: [Option<u64>; 4],
+}
+
 /// Reads one loop's frame again and again.
 #[derive(Debug, Default)]
 pub struct LoopReads {
@@ -98,6 +112,7 @@ struct RunOnce {
     count: usize,
     slots: [Option<u64>; 4],
     handle: Option<u64>,
+    owner: Option<u64>,
 }
 
 impl RunOnce {
@@ -114,6 +129,7 @@ impl RunOnce {
                 names.slot("ntodo"),
             ],
             handle: names.slot("handle"),
+            owner: names.slot("self"),
         }
     }
 }
@@ -170,6 +186,35 @@ impl LoopReads {
     #[must_use]
     pub fn frame(&self) -> Option<RemoteAddr> {
         Some(self.frame).filter(|frame| !frame.is_null())
+    }
+
+    /// What the loop's frame is known by; `None` before it was met.
+    #[must_use]
+    pub fn facts(&self) -> Option<RunOnceFacts> {
+        let code = self.code.as_ref()?;
+        Some(RunOnceFacts {
+            code: code.addr,
+            count: code.count,
+            slots: code.slots,
+        })
+    }
+
+    /// The turn, of the locals of the loop's frame and what those of the four slots name, as all of
+    /// it was at one moment; `None` when it cannot be told.
+    pub fn turn_of(
+        &mut self,
+        layout: &Layout,
+        locals: Fields<'_>,
+        numbers: [Fields<'_>; 4],
+    ) -> Option<TurnReading> {
+        let pointers = self.pointers(layout, locals);
+        let is_there =
+            |at: usize| !pointers.numbers[at].is_null() && pointers.numbers[at].0 & 3 == 0;
+        let bytes = |local: Local| {
+            let at = local as usize;
+            is_there(at).then_some(numbers[at])
+        };
+        self.reading(layout, &pointers, bytes)
     }
 
     /// Takes notice of a stack that was just walked: its `_run_once` may be elsewhere.
@@ -355,6 +400,7 @@ impl LoopReads {
             *number = local(slot);
         }
         pointers.handle = local(code.handle);
+        pointers.owner = local(code.owner);
         pointers
     }
 
@@ -376,7 +422,7 @@ impl LoopReads {
     /// The turn, as far as its objects were where they were expected when the batch was planned.
     /// The next one expects them where they are.
     fn decode(&mut self, layout: &Layout, gather: &Gather, pointers: &Pointers) -> Taken {
-        let (expected, small_ints) = (self.numbers, self.small_ints);
+        let (expected, wanted) = (self.numbers, self.wanted_numbers);
         for (known, now) in self.numbers.iter_mut().zip(pointers.numbers) {
             if now.0 & 3 == 0 && !now.is_null() {
                 *known = now;
@@ -386,8 +432,24 @@ impl LoopReads {
             let at = local as usize;
             let pointer = pointers.numbers[at];
             let is_there = !pointer.is_null() && pointer == expected[at];
-            gather.fields(self.wanted_numbers[at].filter(|_| is_there)?)
+            gather.fields(wanted[at].filter(|_| is_there)?)
         };
+        let turn = Local::PolledAt as usize;
+        match self.reading(layout, pointers, bytes) {
+            Some(reading) => Taken::Turn(reading),
+            None if pointers.numbers[turn] != expected[turn] => Taken::Moved,
+            None => Taken::Untold,
+        }
+    }
+
+    /// The turn that these locals tell with what they name; `None` if that is not a time.
+    fn reading<'a>(
+        &mut self,
+        layout: &Layout,
+        pointers: &Pointers,
+        bytes: impl Fn(Local) -> Option<Fields<'a>>,
+    ) -> Option<TurnReading> {
+        let small_ints = self.small_ints;
         let seconds = |local| {
             let value = f64::from_bits(bytes(local)?.u64(16));
             (value.is_finite() && value > 0.0).then_some(value)
@@ -400,27 +462,22 @@ impl LoopReads {
             let known = small_ints.value(pointer);
             known.or_else(|| small_int(layout, bytes(local)?))
         };
-        let turn = Local::PolledAt as usize;
         let polled_at = seconds(Local::PolledAt);
-        if polled_at.is_none() && !pointers.numbers[turn].is_null() {
-            let is_elsewhere = pointers.numbers[turn] != expected[turn];
-            return if is_elsewhere {
-                Taken::Moved
-            } else {
-                Taken::Untold
-            };
+        if polled_at.is_none() && !pointers.numbers[Local::PolledAt as usize].is_null() {
+            return None;
         }
         let reading = TurnReading {
             polled_at,
             callback_began: seconds(Local::CallbackBegan),
             handle: pointers.handle,
+            owner: pointers.owner,
             callback: count(Local::Index).zip(count(Local::Total)),
         };
         if let Some((index, _)) = reading.callback {
             let at = pointers.numbers[Local::Index as usize];
             self.small_ints.learn(layout, at, index);
         }
-        Taken::Turn(reading)
+        Some(reading)
     }
 }
 
@@ -468,6 +525,7 @@ impl SmallInts {
 pub struct Pointers {
     numbers: [RemoteAddr; 4],
     handle: RemoteAddr,
+    owner: RemoteAddr,
 }
 
 impl Pointers {

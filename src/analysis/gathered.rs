@@ -110,7 +110,13 @@ impl Gathered {
         findings: &mut Vec<Finding>,
     ) {
         let content = Content::of(sample);
-        let slices = tracked.meter.advance(scene.at, content, scene.conditions);
+        let slices = match sample.weight_ns {
+            Some(weight) => {
+                let measured = (scene.at, weight.into());
+                tracked.meter.take(measured, content, scene.conditions)
+            }
+            None => tracked.meter.advance(scene.at, content, scene.conditions),
+        };
         for slice in slices.into_iter().flatten() {
             self.add_slice(tracked, &slice, scene.definitions);
         }

@@ -1,4 +1,4 @@
-//! How much time each sample stands for.
+//! How much time each sample stands for, unless the sample says so itself.
 
 use asyncspy_model::{LoopActivity, LoopSample, RemoteAddr, StackId, TaskIndex};
 
@@ -124,6 +124,24 @@ impl Meter {
         ]
     }
 
+    /// The time that a sample was measured to stand for, as a rule the last before it.
+    pub fn take(
+        &mut self,
+        (at, weight_ns): (u64, u64),
+        content: Content,
+        conditions: &Conditions,
+    ) -> [Option<Slice>; 2] {
+        self.last = Some((at, content));
+        let from_ns = at.saturating_sub(weight_ns);
+        let slice = Slice {
+            from_ns,
+            until_ns: at,
+            weight_ns: conditions.pauses.running_time(from_ns, at).0,
+            content,
+        };
+        [Some(slice).filter(|slice| slice.weight_ns > 0), None]
+    }
+
     /// Forgets the last sample: the time up to the next one belongs to nothing.
     pub fn interrupt(&mut self) {
         self.last = None;
@@ -181,6 +199,29 @@ mod tests {
         ] {
             assert_eq!(weigh(&samples, Pauses::default()), expected, "{samples:?}");
         }
+    }
+
+    #[test]
+    fn measured_time_is_taken_as_it_is() {
+        let mut pauses = Pauses::default();
+        pauses.add(40, 50, 10);
+        let conditions = conditions(10, pauses);
+        let mut meter = Meter::default();
+        let busy = Content::of(&busy(stock(1, 5)));
+        let idle = Content::of(&idle());
+        let mut weigh = |at, weight, content| {
+            let slices = meter.take((at, weight), content, &conditions);
+            slices.map(|slice| slice.map(|slice| (slice.from_ns, slice.weight_ns)))
+        };
+        assert_eq!(weigh(10, 10, busy), [Some((0, 10)), None]);
+        assert_eq!(weigh(13, 0, idle), [None, None]);
+        assert_eq!(weigh(60, 30, idle), [Some((30, 20)), None]);
+        // What comes after shares the time with it, as ever.
+        let slices = meter.advance(70, busy, &conditions);
+        assert_eq!(
+            slices.map(|slice| slice.map(|slice| slice.weight_ns)),
+            [Some(5), Some(5)]
+        );
     }
 
     #[test]

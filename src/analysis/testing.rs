@@ -83,6 +83,7 @@ pub fn of_loop(number: u64, activity: LoopActivity) -> LoopSample {
         late_timers: 0,
         worst_late_ns: 0,
         torn: false,
+        weight_ns: None,
     }
 }
 

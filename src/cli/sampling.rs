@@ -13,11 +13,13 @@ use std::time::Duration;
 
 use asyncspy_model::Event;
 use clap::Args;
+use nix::libc;
 
 use super::attach::Attached;
 use super::common::Target;
 use super::error::{Error, Exit};
 use crate::python::Python;
+use crate::sampler::in_kernel::try_out;
 use crate::sampler::session::{Batch, SessionSettings, run_session};
 use crate::sink::escape::escape;
 
@@ -30,6 +32,9 @@ const RATE: u32 = 100;
 
 /// More than can be read: as fast as it goes.
 const MAX_RATE: u32 = 1_000_000;
+
+/// The shortest time between two samples that the kernel takes: these cost the target something.
+const SHORTEST_IN_KERNEL_NS: u64 = 1_000_000;
 
 /// Milliseconds of a stall, and of one that is an error, unless told otherwise.
 const THRESHOLD_MS: u64 = 100;
@@ -46,6 +51,11 @@ pub struct SamplingArgs {
     #[arg(short, long, value_name = "SECONDS", value_parser = parse_seconds)]
     #[arg(env = "ASYNCSPY_DURATION", hide_env = true)]
     pub duration: Option<f64>,
+    /// Have the kernel take the samples, in the target's own thread, which is interrupted for some
+    /// microseconds each time: asyncspy itself needs far less (root)
+    #[arg(long)]
+    #[arg(env = "ASYNCSPY_IN_KERNEL", hide_env = true)]
+    pub in_kernel: bool,
 }
 
 /// From when on a turn of a loop counts.
@@ -66,6 +76,7 @@ impl Default for SamplingArgs {
         Self {
             rate: RATE,
             duration: None,
+            in_kernel: false,
         }
     }
 }
@@ -121,6 +132,7 @@ impl SamplingArgs {
                 .map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
             census_every_ns: None,
             census_at_stall_ns: None,
+            in_kernel: self.in_kernel,
         }
     }
 }
@@ -169,6 +181,9 @@ impl Sampling {
             }
         };
         let python = Attached::open(pid)?.into_python();
+        if settings.in_kernel {
+            check_in_kernel(pid, settings.interval_ns)?;
+        }
         Ok(Self::of(python, settings, program))
     }
 
@@ -214,6 +229,33 @@ impl Sampling {
     pub fn stop_flag(&self) -> Arc<AtomicBool> {
         self.stop.clone()
     }
+}
+
+/// Checks that the kernel would take samples itself, so often.
+fn check_in_kernel(pid: i32, interval_ns: u64) -> Result<(), Error> {
+    let most = 1_000_000_000 / SHORTEST_IN_KERNEL_NS;
+    if interval_ns < SHORTEST_IN_KERNEL_NS {
+        return Err(Error::usage(
+            format!("--in-kernel takes at most {most} samples a second"),
+            "each of them keeps the target's thread from its work for some microseconds",
+            format!("--rate {most} --in-kernel, or a higher rate without it"),
+        ));
+    }
+    try_out(pid).map_err(|error| {
+        let refused = matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES));
+        let (exit, advice) = match refused {
+            true => (
+                Exit::Permission,
+                "run as root, or with CAP_BPF and CAP_PERFMON; in a container --privileged",
+            ),
+            false => (
+                Exit::Other,
+                "sample without --in-kernel: it needs Linux 5.8",
+            ),
+        };
+        let what = "the kernel does not take the samples itself";
+        Error::new(exit, what, error.to_string(), advice)
+    })
 }
 
 impl Drop for Sampling {

@@ -20,7 +20,7 @@ use super::frame::{FrameChain, Owner, RawFrame};
 use super::haunts::Haunts;
 pub use super::stack_passes::Proven;
 pub(crate) use super::stack_passes::same_frame;
-use super::stack_passes::{Looks, MAX_PROVEN, Pass, Passes, common_outer};
+use super::stack_passes::{Looks, MAX_PROVEN, Pass, Passes, common_outer, ends_at_thread};
 use super::stack_reads::{Ahead, EntryPlan, Expected, Plan, Ranges};
 use crate::layout::Layout;
 use crate::target::gather::Gather;
@@ -108,6 +108,16 @@ impl StackReader {
     #[must_use]
     pub const fn chain(&self) -> &FrameChain {
         &self.chain
+    }
+
+    /// Takes a stack that something else has read, of one moment, `whole` if its last frame is the
+    /// thread's outermost. True if it is proven by that.
+    pub fn set(&mut self, frames: impl Iterator<Item = RawFrame>, whole: bool) -> bool {
+        self.chain.frames.clear();
+        self.chain.frames.extend(frames);
+        self.chain.proven = whole && ends_at_thread(&self.chain.frames);
+        (self.has_pass, self.has_moved) = (false, true);
+        self.chain.proven
     }
 
     /// Looks for the stack where it is predicted, in one call; true if it is proven and what was read

@@ -5,6 +5,7 @@ use asyncspy_model::{LoopActivity, LoopId, LoopKind, LoopSample, RemoteAddr, Tas
 
 use super::alongside::{Contexts, Extra, LoopAlongside, SeenTurn};
 use super::discovery::RunningLoopFound;
+use super::in_kernel::record::Record;
 use super::last_stack::LastStack;
 use super::load::LoadWatch;
 use super::opaque::OpaqueLoop;
@@ -20,6 +21,8 @@ use crate::python::stack::StackReader;
 use crate::target::gather::Gather;
 use crate::target::memory::MemoryError;
 use crate::target::process::monotonic_now_ns;
+
+mod recorded;
 
 /// How often a stack that moves is tried within one tick, at least and at most.
 const ATTEMPTS: std::ops::RangeInclusive<u64> = 8..=32;
@@ -84,6 +87,14 @@ pub struct LoopSampler {
     state_at_ns: u64,
     load: LoadWatch,
     read_at_ns: u64,
+    /// True if the stack is of a record, and the batch what that has of the running task.
+    is_recorded: bool,
+    /// The loop whose frame was read last.
+    owner: RemoteAddr,
+    /// True if the frame names another one though this one runs.
+    is_owner_hidden: bool,
+    /// When the last record was, and its sample.
+    recorded: Option<(u64, LoopSample)>,
 }
 
 /// The position of a stock loop's frame, and its turn if that could be told.
@@ -122,6 +133,10 @@ impl LoopSampler {
             state_at_ns: 0,
             load: LoadWatch::default(),
             read_at_ns: 0,
+            is_recorded: false,
+            owner: RemoteAddr::NULL,
+            is_owner_hidden: false,
+            recorded: None,
             found,
         }
     }
@@ -162,6 +177,18 @@ impl LoopSampler {
         self.read_at_ns
     }
 
+    /// True if the last sample was of another loop, which has taken this one's place in its thread.
+    #[must_use]
+    pub fn has_been_replaced(&self) -> bool {
+        let is_other = !self.owner.is_null() && self.owner != self.found.facts.addr;
+        is_other && !self.is_owner_hidden
+    }
+
+    /// Takes notice that this loop runs, whatever its frame says.
+    pub fn note_running(&mut self) {
+        self.is_owner_hidden |= self.has_been_replaced();
+    }
+
     /// Whether to read the thread's scheduling state at each tick: while the target is stopped.
     pub const fn watch_state(&mut self, at_each_tick: bool) {
         self.watches_state = at_each_tick;
@@ -174,7 +201,8 @@ impl LoopSampler {
     pub fn sample(&mut self, shared: &mut Shared<'_>) -> Result<LoopSample, MemoryError> {
         if self.still_idles(shared.python)? {
             let mut sample = self.empty_sample();
-            self.fill_idle(shared.now_ns, &mut sample);
+            self.fill_idle(&mut sample);
+            self.note_state(shared.now_ns, &mut sample);
             self.load.fill(shared, &self.found.facts, &mut sample);
             return Ok(sample);
         }
@@ -183,14 +211,32 @@ impl LoopSampler {
         let has_moved = self.stack.has_moved();
         self.shape = shape.filter(|_| proven && !has_moved);
         self.read_at_ns = monotonic_now_ns();
+        let mut sample = self.tell(shared, turn, (proven, None));
+        self.note_state(shared.now_ns, &mut sample);
+        self.load.fill(shared, &self.found.facts, &mut sample);
+        Ok(sample)
+    }
+
+    /// The sample that a stack is, with the turn that was read with it, and the kernel's record if
+    /// it is of one.
+    fn tell(
+        &mut self,
+        shared: &mut Shared<'_>,
+        turn: StockTurn,
+        (proven, record): (bool, Option<Record<'_>>),
+    ) -> LoopSample {
         let mut sample = self.empty_sample();
         sample.torn = !proven;
         let frames = &self.stack.chain().frames;
+        self.owner = match turn {
+            Some((_, Some(reading))) if proven => reading.owner,
+            _ => RemoteAddr::NULL,
+        };
         match turn {
             // Whether it polls could not be told.
             Some((_, None)) => {}
             Some((at, Some(reading))) if reading.polled_at.is_none() => {
-                self.fill_idle(shared.now_ns, &mut sample);
+                self.fill_idle(&mut sample);
                 self.idles_at = proven.then_some(at);
             }
             Some((at, Some(reading))) => {
@@ -202,14 +248,17 @@ impl LoopSampler {
                 self.fill_busy(shared, &mut sample, inner, turn);
             }
             None if self.found.facts.kind == LoopKind::Asyncio || frames.is_empty() => {}
-            None if self.is_polling() => {
+            None if self.is_polling(record) => {
                 let frames = &self.stack.chain().frames;
                 self.opaque.note_idle(frames);
-                self.fill_idle(shared.now_ns, &mut sample);
+                self.fill_idle(&mut sample);
             }
             None => {
                 let inner = self.opaque_inner_frames(shared);
-                let reading = self.wanted.opaque(&self.gather);
+                let reading = match record {
+                    Some(record) => record.opaque(),
+                    None => self.wanted.opaque(&self.gather),
+                };
                 let frames = &self.stack.chain().frames[..inner];
                 let mut turn = self.opaque.turn(shared.now_ns, frames, reading);
                 // Its callbacks run when it has noted when the poll returned.
@@ -219,8 +268,7 @@ impl LoopSampler {
                 self.fill_busy(shared, &mut sample, inner, turn);
             }
         }
-        self.load.fill(shared, &self.found.facts, &mut sample);
-        Ok(sample)
+        sample
     }
 
     const fn empty_sample(&self) -> LoopSample {
@@ -234,17 +282,29 @@ impl LoopSampler {
             late_timers: 0,
             worst_late_ns: 0,
             torn: false,
+            weight_ns: None,
         }
     }
 
-    fn fill_idle(&mut self, now_ns: u64, sample: &mut LoopSample) {
-        sample.activity = LoopActivity::Idle;
-        sample.torn = false;
-        let is_due = now_ns.saturating_sub(self.state_at_ns) >= IDLE_STATE_EVERY_NS;
+    /// Reads the thread's scheduling state for a sample, when it is time.
+    fn note_state(&mut self, now_ns: u64, sample: &mut LoopSample) {
+        let age_ns = now_ns.saturating_sub(self.state_at_ns);
+        let is_due = match sample.activity {
+            LoopActivity::Idle => age_ns >= IDLE_STATE_EVERY_NS,
+            LoopActivity::Busy(_) => {
+                self.same_turn_ticks % STATE_EVERY == 1 && age_ns >= STATE_EVERY_NS
+            }
+            LoopActivity::Unknown => return,
+        };
         if self.watches_state || is_due {
             sample.os_state = self.os.state();
             self.state_at_ns = now_ns;
         }
+    }
+
+    fn fill_idle(&mut self, sample: &mut LoopSample) {
+        sample.activity = LoopActivity::Idle;
+        sample.torn = false;
         self.same_turn_ticks = 0;
         self.last_identity = 0;
     }
@@ -361,7 +421,7 @@ impl LoopSampler {
     }
 
     /// True if the thread of a loop without a frame of its own waits in the loop's poll.
-    fn is_polling(&mut self) -> bool {
+    fn is_polling(&mut self, record: Option<Record<'_>>) -> bool {
         let frames = &self.stack.chain().frames;
         let runs_task = frames
             .iter()
@@ -369,7 +429,10 @@ impl LoopSampler {
         if runs_task {
             return false;
         }
-        let call = self.os.system_call();
+        let call = match record {
+            Some(record) => record.system_call(),
+            None => self.os.system_call(),
+        };
         self.read_at_ns = monotonic_now_ns();
         match self.found.facts.kind {
             LoopKind::Uvloop => call.polls(self.found.facts.poll_fd),
@@ -402,12 +465,6 @@ impl LoopSampler {
             0
         };
         self.last_identity = turn.identity;
-        let is_due = self.same_turn_ticks % STATE_EVERY == 1
-            && shared.now_ns.saturating_sub(self.state_at_ns) >= STATE_EVERY_NS;
-        if self.watches_state || is_due {
-            sample.os_state = self.os.state();
-            self.state_at_ns = shared.now_ns;
-        }
         self.shape = self.shape.filter(|shape| shape.inner == inner);
         let frames = &self.stack.chain().frames[..inner];
         let (is_same, is_new_turn) = (self.shape.is_some(), self.same_turn_ticks == 0);
@@ -431,6 +488,7 @@ impl LoopSampler {
             marks: self.step_marks(shared.python),
             frame: &self.stack.chain().frames[at],
             is_innermost: at == 0,
+            is_whole: self.is_recorded,
         };
         self.step.task(shared, &self.found, (seen, coro), turn)
     }

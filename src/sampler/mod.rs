@@ -2,6 +2,7 @@
 //!
 //! - [`clock`]: when to sample; [`alarms`] and [`promptness`]: to be there in time.
 //! - [`rest`]: leaving loops asleep that are.
+//! - [`in_kernel`]: having the kernel look, in the loop's own thread.
 //! - [`loop_sampler`]: one loop in one tick, in as few calls as can be.
 //! - [`alongside`]: what else is read along with it: [`task_reads`] the running task, and counts
 //!   of turns.
@@ -20,6 +21,7 @@ pub mod alarms;
 pub mod alongside;
 pub mod clock;
 pub mod discovery;
+pub mod in_kernel;
 pub mod interruptions;
 pub mod last_stack;
 pub mod load;

@@ -4,6 +4,7 @@
 //! sampler never waits for whoever consumes the stream: when there is no room, samples are
 //! dropped and counted; definitions are kept until there is.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -14,6 +15,7 @@ use nix::sys::prctl::set_name;
 
 use super::clock::Ticker;
 use super::discovery::find_running_loops;
+use super::in_kernel::InKernel;
 use super::interruptions::InterruptionWatch;
 use super::loop_sampler::LoopSampler;
 use super::rest::Rest;
@@ -27,6 +29,8 @@ use crate::python::Python;
 use crate::python::thread_names::ThreadNames;
 use crate::target::memory::MemoryError;
 use crate::target::process::{monotonic_now_ns, unix_now_ns};
+
+mod follow;
 
 /// How often threads are looked at for loops that have come or gone.
 const DISCOVER_EVERY_NS: u64 = 1_000_000_000;
@@ -60,6 +64,8 @@ pub struct SessionSettings {
     pub census_every_ns: Option<u64>,
     /// Take a census at once when a turn has lasted for so long.
     pub census_at_stall_ns: Option<u64>,
+    /// Have the kernel look at the loop from within its thread, where it can.
+    pub in_kernel: bool,
 }
 
 /// Events, in the order in which they happened.
@@ -76,7 +82,7 @@ pub fn run_session(
     // For whoever looks at what asyncspy itself costs; without it nothing is lost.
     let _ = set_name(c"sampler");
     let mut sampler = Sampler::new(Arc::new(python), settings, stream);
-    let reason = sampler.run(stop);
+    let Err(reason) = sampler.run(stop);
     sampler.end(reason);
 }
 
@@ -100,6 +106,11 @@ struct Sampler {
     quality: SamplingQuality,
     interruptions: InterruptionWatch,
     rest: Rest,
+    in_kernel: InKernel,
+    /// What the last look at the queues has found: ready callbacks, late timers, how late.
+    load: (u32, u32, u64),
+    /// Since when the kernel looks instead of the sampler.
+    followed_from_ns: u64,
     /// What the last tick has found, if every loop has idled.
     idle: Option<LoopSamples>,
     began_ns: u64,
@@ -127,6 +138,9 @@ impl Sampler {
             loops: Vec::new(),
             quality: SamplingQuality::default(),
             rest: Rest::new(settings.interval_ns),
+            in_kernel: InKernel::default(),
+            load: (0, 0, 0),
+            followed_from_ns: 0,
             idle: None,
             handed_over_ns: 0,
             full_at: FULL_BATCH,
@@ -137,29 +151,34 @@ impl Sampler {
         }
     }
 
-    fn run(&mut self, stop: &AtomicBool) -> EndReason {
+    /// Goes on until there is a reason to end, which it returns as an error.
+    fn run(&mut self, stop: &AtomicBool) -> Result<Infallible, EndReason> {
         self.tasks.begin_second();
-        if let Err(reason) = self.discover(self.began_ns) {
-            return reason;
-        }
+        self.discover(self.began_ns)?;
         let mut ticker = Ticker::new(self.settings.interval_ns);
         loop {
             let (tick, now) = ticker.wait();
-            if stop.load(Ordering::Relaxed) {
-                return EndReason::Interrupted;
-            }
-            if now >= self.ends_ns() {
-                return EndReason::Duration;
-            }
+            self.is_to_end(now, stop)?;
             self.quality.late += u64::from(tick.late);
             self.quality.skipped += tick.skipped;
-            if let Err(reason) = self.tick(now) {
-                return reason;
+            self.tick(now)?;
+            if self.settings.in_kernel {
+                self.follow(&mut ticker, stop)?;
             }
             if ticker.sleeps() {
                 self.rest(&mut ticker);
             }
         }
+    }
+
+    fn is_to_end(&self, now: u64, stop: &AtomicBool) -> Result<(), EndReason> {
+        if stop.load(Ordering::Relaxed) {
+            return Err(EndReason::Interrupted);
+        }
+        if now >= self.ends_ns() {
+            return Err(EndReason::Duration);
+        }
+        Ok(())
     }
 
     /// Sleeps for some ticks if every loop is asleep: they find what the last one has.
@@ -191,6 +210,11 @@ impl Sampler {
 
     fn tick(&mut self, now: u64) -> Result<(), EndReason> {
         self.sample_loops(now)?;
+        self.look_around(now)
+    }
+
+    /// Looks for what there is besides the loops' stacks, as far as it is time.
+    fn look_around(&mut self, now: u64) -> Result<(), EndReason> {
         if now >= self.next_discovery_ns {
             self.caches.codes.begin_epoch();
             self.stacks.begin_epoch();
@@ -204,8 +228,22 @@ impl Sampler {
 
     fn sample_loops(&mut self, now: u64) -> Result<(), EndReason> {
         self.idle = None;
+        let mut looked = self.look_at_loops(now);
+        if self.loops.iter().any(LoopSampler::has_been_replaced) {
+            self.discover(now)?;
+            looked = self.look_at_loops(now);
+            self.loops.iter_mut().for_each(LoopSampler::note_running);
+        }
+        let Some(samples) = looked else {
+            return self.recover(now);
+        };
+        self.take_samples(samples, now);
+        Ok(())
+    }
+
+    /// One sample of each loop; `None` if the target is gone.
+    fn look_at_loops(&mut self, now: u64) -> Option<LoopSamples> {
         let mut samples = LoopSamples::new();
-        let mut gone = false;
         let mut shared = Shared {
             python: &self.python,
             caches: &mut self.caches,
@@ -217,14 +255,13 @@ impl Sampler {
         };
         for one in &mut self.loops {
             one.watch_state(self.interruptions.is_stopped());
-            match one.sample(&mut shared) {
-                Ok(sample) => samples.push(sample),
-                Err(_) => gone = true,
-            }
+            samples.push(one.sample(&mut shared).ok()?);
         }
-        if gone {
-            return self.recover(now);
-        }
+        Some(samples)
+    }
+
+    /// Sends a sample of each loop, and takes notice of what they tell of the target.
+    fn take_samples(&mut self, samples: LoopSamples, now: u64) {
         for (sample, one) in samples.iter().zip(&self.loops) {
             // An idle loop looks the same whether it is stopped or not.
             if one.same_turn_ticks() == 0 && matches!(sample.activity, LoopActivity::Busy(_)) {
@@ -244,7 +281,6 @@ impl Sampler {
         let read_at_ns = read_at.map_or(now, |at| at.max(now));
         self.idle = self.all_idle(&samples).then(|| samples.clone());
         self.send_sample(now, read_at_ns, samples);
-        Ok(())
     }
 
     /// True if every loop idles, and the target is not stopped.

@@ -61,6 +61,8 @@ pub struct SeenStep<'a> {
     pub frame: &'a RawFrame,
     /// True if that one is the innermost.
     pub is_innermost: bool,
+    /// True if the batch holds the running task, all of it of the moment of the stack.
+    pub is_whole: bool,
 }
 
 impl SeenStep<'_> {
@@ -129,6 +131,9 @@ impl TaskReads {
         step: SeenStep<'_>,
     ) -> Option<(RemoteAddr, bool)> {
         let batch = Gathered::alone(step.batch);
+        if step.is_whole {
+            return self.of_batch(python, found, caches, step.batch);
+        }
         let task = match task_address(python, found, &batch) {
             Ok(task) => {
                 let task = task?;
@@ -155,6 +160,29 @@ impl TaskReads {
         };
         let is_plain = self.meet(python, caches, task)?;
         Some((task, self.goes_on(python, step, None) && is_plain))
+    }
+
+    /// The task of a batch that holds it: the one for sure, if of CPython's own class.
+    fn of_batch(
+        &mut self,
+        python: &Python,
+        found: &RunningLoopFound,
+        caches: &mut Caches,
+        batch: &Gather,
+    ) -> Option<(RemoteAddr, bool)> {
+        self.is_apart = false;
+        let is_told = task_address(python, found, &Gathered::alone(batch));
+        // A dict of more loops than a small one holds.
+        let task = is_told.or_else(|_| task_address(python, found, &python.memory));
+        let task = task.ok()??;
+        // Its class stays, wherever that is.
+        let objects = Objects {
+            view: &Gathered::new(batch, &python.memory),
+            layout: &python.layout,
+        };
+        let class = caches.types.of_object(objects, task);
+        let is_plain = class.is_ok_and(|class| class.kind == TypeKind::Task);
+        Some((task, is_plain && is_told.is_ok()))
     }
 
     /// True for the task that was expected to run, if a batch that was to show it does.

@@ -153,6 +153,7 @@ fn samples_of(python: Python, count: usize) -> Outcome<Vec<Sample>> {
         duration_ns: Some(10_000_000 * count as u64),
         census_every_ns: None,
         census_at_stall_ns: None,
+        in_kernel: false,
     };
     let (stream, batches) = sync_channel(count);
     run_session(python, settings, stream, &AtomicBool::new(false));

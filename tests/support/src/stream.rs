@@ -74,6 +74,7 @@ impl MadeUpStream {
             late_timers: 0,
             worst_late_ns: 0,
             torn: false,
+            weight_ns: None,
         };
         Event::Sample(Sample {
             at_monotonic_ns,
