@@ -8,7 +8,8 @@ use asyncspy_test_support::{Interpreter, Outcome, interpreters};
 use libtest_mimic::Trial;
 
 use crate::{
-    busy, edges, kinds, lifecycle, locals, namespaces, oracle, programs, record, rest, samples,
+    busy, edges, in_kernel, kinds, lifecycle, locals, namespaces, oracle, programs, record, rest,
+    samples,
 };
 
 /// All tests.
@@ -30,6 +31,7 @@ pub fn all() -> Outcome<Vec<Trial>> {
     trials.extend(record::trials(&supported));
     trials.extend(samples::trials(&supported));
     trials.extend(rest::trials(&supported));
+    trials.extend(in_kernel::trials(&supported));
     Ok(trials)
 }
 

@@ -7,6 +7,7 @@
 mod busy;
 mod catalogue;
 mod edges;
+mod in_kernel;
 mod kinds;
 mod lifecycle;
 mod locals;

@@ -28,7 +28,7 @@ const SAMPLES_A_SLEEP: u64 = 4;
 const OF_STALL: usize = 50;
 
 /// How long a batch may take. Only a broken sampler takes that long.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Each version.
 pub fn trials(interpreters: &[Interpreter]) -> Vec<Trial> {
@@ -53,6 +53,7 @@ fn rest(interpreter: &Interpreter) -> Outcome {
         duration_ns: None,
         census_every_ns: None,
         census_at_stall_ns: None,
+        in_kernel: false,
     };
     let (stream, batches) = sync_channel(1024);
     let stop = AtomicBool::new(false);
@@ -139,8 +140,9 @@ fn stall_of(samples: &[Sample]) -> Option<Stall> {
     })
 }
 
-/// How often the sampler has gone to sleep.
-fn sleeps() -> Outcome<u64> {
+/// How often the sampler has gone to sleep, with those that were before it.
+pub fn sleeps() -> Outcome<u64> {
+    let mut sleeps = None;
     for thread in fs::read_dir("/proc/self/task")? {
         let folder = thread?.path();
         let is_sampler =
@@ -150,8 +152,9 @@ fn sleeps() -> Outcome<u64> {
             let count = text
                 .lines()
                 .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-            return Ok(count.ok_or("no count of switches")?.trim().parse()?);
+            let count: u64 = count.ok_or("no count of switches")?.trim().parse()?;
+            sleeps = Some(sleeps.unwrap_or(0) + count);
         }
     }
-    Err("no sampler".into())
+    sleeps.ok_or_else(|| "no sampler".into())
 }

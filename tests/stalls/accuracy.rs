@@ -3,13 +3,13 @@
 use std::thread;
 use std::time::Duration;
 
-use asyncspy_test_support::trials::{one_per_minor, trial, trial_unless};
+use asyncspy_test_support::trials::{one_per_minor, trial_unless};
 use asyncspy_test_support::{Interpreter, Outcome, Target};
 use libtest_mimic::Trial;
 
 use crate::evidence::{Evidence, Log, THRESHOLD, looks_ns};
 use crate::short_or_long;
-use crate::watching::Watching;
+use crate::watching::{Taken, Watching};
 
 /// The rates at which one program is watched at the same time. At 1 kHz the beginning of a uvloop
 /// stall is bound to 1 ms, which a machine that does other things besides does not keep: that is
@@ -35,20 +35,25 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 pub fn trials(interpreters: &[Interpreter]) -> Vec<Trial> {
     let mut trials = Vec::new();
     for interpreter in one_per_minor(interpreters) {
-        let each = interpreter.clone();
-        let name = format!("accuracy::{}", interpreter.name);
-        trials.push(trial(name, move || accuracy(&each, false)));
-        if UVLOOP_MINORS.contains(&interpreter.minor().1) {
+        for (taken, way) in Taken::WAYS {
+            let refusal = taken.refusal();
             let each = interpreter.clone();
-            let name = format!("accuracy::{}::uvloop", interpreter.name);
-            let reason = (!interpreter.has("uvloop")).then_some("no uvloop");
-            trials.push(trial_unless(reason, name, move || accuracy(&each, true)));
+            let name = format!("accuracy::{}{way}", interpreter.name);
+            let run = move || accuracy(&each, false, taken);
+            trials.push(trial_unless(refusal.as_deref(), name, run));
+            if UVLOOP_MINORS.contains(&interpreter.minor().1) {
+                let each = interpreter.clone();
+                let name = format!("accuracy::{}::uvloop{way}", interpreter.name);
+                let missing = (!interpreter.has("uvloop")).then_some("no uvloop");
+                let run = move || accuracy(&each, true, taken);
+                trials.push(trial_unless(missing.or(refusal.as_deref()), name, run));
+            }
         }
     }
     trials
 }
 
-fn accuracy(interpreter: &Interpreter, uvloop: bool) -> Outcome {
+fn accuracy(interpreter: &Interpreter, uvloop: bool, taken: Taken) -> Outcome {
     // Each of the twelve ways to block, once or ten times.
     let count = short_or_long("12", "120");
     let seed = interpreter.minor().1.to_string();
@@ -57,8 +62,10 @@ fn accuracy(interpreter: &Interpreter, uvloop: bool) -> Outcome {
         words.push("--uvloop");
     }
     let mut target = Target::start(interpreter, "blocker.py", &words)?;
-    let watch =
-        |rate: &&str| Watching::start(target.pid, &["--rate", rate, "--threshold", THRESHOLD]);
+    let watch = |rate: &&str| {
+        let options = taken.options(&["--rate", rate, "--threshold", THRESHOLD]);
+        Watching::start(target.pid, &options)
+    };
     let rates = rates(uvloop);
     let watchings: Vec<_> = rates.iter().map(watch).collect();
     target.ask("go")?;
@@ -74,7 +81,7 @@ fn accuracy(interpreter: &Interpreter, uvloop: bool) -> Outcome {
         };
         let evidence = Evidence::gather(&log, &watching.interrupt()?, interval_ns, limit_ns);
         eprintln!(
-            "{}{} {rate}: {evidence}",
+            "{}{} {taken:?} {rate}: {evidence}",
             interpreter.name,
             if uvloop { " uvloop" } else { "" }
         );

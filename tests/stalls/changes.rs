@@ -3,12 +3,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use asyncspy_test_support::trials::{one_per_minor, trial};
+use asyncspy_test_support::trials::{one_per_minor, trial_unless};
 use asyncspy_test_support::{Interpreter, Outcome, Target};
 use libtest_mimic::Trial;
 use serde::Deserialize;
 
-use crate::watching::{Stall, Watching};
+use crate::watching::{Stall, Taken, Watching};
 
 /// (what changes, how often). A second `exec` would need a second program.
 const KINDS: [(&str, usize); 4] = [("exec", 1), ("fork", 2), ("runs", 3), ("threads", 3)];
@@ -30,6 +30,9 @@ struct Hold {
     ended_ns: u64,
 }
 
+/// A test on an interpreter, with the samples taken in one way.
+type Run = dyn Fn(&Interpreter, Taken) -> Outcome + Send;
+
 /// Each change on some minors.
 pub fn trials(interpreters: &[Interpreter]) -> Vec<Trial> {
     let mut trials = Vec::new();
@@ -37,24 +40,28 @@ pub fn trials(interpreters: &[Interpreter]) -> Vec<Trial> {
         if !MINORS.contains(&interpreter.minor().1) {
             continue;
         }
-        for (kind, times) in KINDS {
-            let each = interpreter.clone();
-            let name = format!("changes::{kind}::{}", interpreter.name);
-            trials.push(trial(name, move || changes(&each, kind, times)));
+        for (taken, way) in Taken::WAYS {
+            let refusal = taken.refusal();
+            let mut push = |what: &str, run: Box<Run>| {
+                let each = interpreter.clone();
+                let name = format!("changes::{what}::{}{way}", interpreter.name);
+                let run = move || run(&each, taken);
+                trials.push(trial_unless(refusal.as_deref(), name, run));
+            };
+            for (kind, times) in KINDS {
+                let run = move |on: &Interpreter, taken| changes(on, taken, kind, times);
+                push(kind, Box::new(run));
+            }
+            push("stop_while_idle", Box::new(stop_while_idle));
+            push("stop_while_stalled", Box::new(stop_while_stalled));
         }
-        let each = interpreter.clone();
-        let name = format!("changes::stop_while_idle::{}", interpreter.name);
-        trials.push(trial(name, move || stop_while_idle(&each)));
-        let each = interpreter.clone();
-        let name = format!("changes::stop_while_stalled::{}", interpreter.name);
-        trials.push(trial(name, move || stop_while_stalled(&each)));
     }
     trials
 }
 
-fn changes(interpreter: &Interpreter, kind: &str, times: usize) -> Outcome {
+fn changes(interpreter: &Interpreter, taken: Taken, kind: &str, times: usize) -> Outcome {
     let mut target = Target::start(interpreter, "changes.py", &[kind])?;
-    let watching = Watching::start(target.pid, &["--threshold", "60"])?;
+    let watching = Watching::start(target.pid, &taken.options(&["--threshold", "60"]))?;
     let mut log = Log { stalls: Vec::new() };
     for _ in 0..times {
         log = serde_json::from_str(&target.ask("change")?)?;
@@ -91,9 +98,9 @@ fn stop(target: &Target) -> Outcome {
     target.go_on()
 }
 
-fn stop_while_idle(interpreter: &Interpreter) -> Outcome {
+fn stop_while_idle(interpreter: &Interpreter, taken: Taken) -> Outcome {
     let mut target = Target::start(interpreter, "idle.py", &[])?;
-    let watching = Watching::start(target.pid, &[])?;
+    let watching = Watching::start(target.pid, &taken.options(&[]))?;
     target.ask("truth")?;
     stop(&target)?;
     target.ask("truth")?;
@@ -108,9 +115,9 @@ fn stop_while_idle(interpreter: &Interpreter) -> Outcome {
     }
 }
 
-fn stop_while_stalled(interpreter: &Interpreter) -> Outcome {
+fn stop_while_stalled(interpreter: &Interpreter, taken: Taken) -> Outcome {
     let mut target = Target::start(interpreter, "idle.py", &[])?;
-    let watching = Watching::start(target.pid, &[])?;
+    let watching = Watching::start(target.pid, &taken.options(&[]))?;
     target.stall("stall 2")?;
     let began = Instant::now();
     stop(&target)?;

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 
+use asyncspy::sampler::in_kernel::try_out;
 use asyncspy_test_support::Outcome;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -24,6 +25,36 @@ fn other_binary() -> Option<OsString> {
 /// True if the program under test is not the one of this build.
 pub fn is_other_binary() -> bool {
     other_binary().is_some()
+}
+
+/// Who takes the samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// asyncspy, from outside.
+    Outside,
+    /// The kernel, in the target's own thread.
+    InKernel,
+}
+
+impl Taken {
+    /// Both ways, each with how the name of its tests goes on.
+    pub const WAYS: [(Self, &str); 2] = [(Self::Outside, ""), (Self::InKernel, "::in_kernel")];
+
+    /// Why this cannot be done here; `None` if it can.
+    pub fn refusal(self) -> Option<String> {
+        let refused = || try_out(nix::unistd::gettid().as_raw()).err();
+        let reason = (self == Self::InKernel).then(refused).flatten();
+        reason.map(|error| format!("no samples in the kernel: {error}"))
+    }
+
+    /// These options of `watch`, and those that ask for it.
+    pub fn options<'a>(self, options: &[&'a str]) -> Vec<&'a str> {
+        let flag = match self {
+            Self::Outside => None,
+            Self::InKernel => Some("--in-kernel"),
+        };
+        options.iter().copied().chain(flag).collect()
+    }
 }
 
 /// A place in code, as `watch --json` writes it.
