@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 
 OURS = "asyncspy"
+OURS_IN_KERNEL = OURS + " --in-kernel"
 HEADER = "| section | case | tool | figure | asyncspy is better by | notes |\n|---|---|---|---:|---:|---|"
 
 

@@ -9,6 +9,8 @@ import time
 
 from programs import ASYNCSPY, INTERPRETERS, interpreter
 
+from .table import OURS, OURS_IN_KERNEL
+
 # Tachyon reads only its own version; austin does not know 3.15.
 NEWEST, AUSTIN_PYTHON = "3.15", "3.12"
 # Above what any of them reaches; asyncspy and Tachyon take no more.
@@ -156,9 +158,18 @@ def whole(seconds):
 
 def asyncspy(python=NEWEST, command=asyncspy_command):
     """Ourselves."""
-    found = Sampler("asyncspy", python, command, asyncspy_parse)
+    found = Sampler(OURS, python, command, asyncspy_parse)
     found.folds = command is asyncspy_command
     return found
+
+
+def in_kernel(python=NEWEST, command=asyncspy_command):
+    """Ourselves, with the samples taken by the kernel."""
+
+    def with_flag(rate, seconds):
+        return command(rate, seconds) + ["--in-kernel"]
+
+    return Sampler(OURS_IN_KERNEL, python, with_flag, asyncspy_parse)
 
 
 def py_spy(name, *flags):
