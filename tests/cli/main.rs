@@ -24,6 +24,7 @@ macro_rules! tests {
 mod bad_input;
 mod demo;
 mod help;
+mod in_kernel;
 mod outputs;
 mod permission;
 mod support;
@@ -35,6 +36,7 @@ fn main() {
         bad_input::trials(),
         demo::trials(),
         help::trials(),
+        in_kernel::trials(),
         outputs::trials(),
         permission::trials(),
         unsteady::trials(),

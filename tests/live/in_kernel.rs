@@ -49,6 +49,7 @@ pub fn trials(interpreters: &[Interpreter]) -> Vec<Trial> {
             });
         };
         push("chain", None, chain);
+        push("deep", None, deep);
         push("stall", None, |on| stall(on, &[]));
         let reason = (!interpreter.has("uvloop")).then_some("no uvloop");
         push("stall::uvloop", reason, |on| stall(on, &["--uvloop"]));
@@ -146,6 +147,31 @@ fn chain(interpreter: &Interpreter) -> Outcome {
             true => Ok(()),
             false => Err(format!("{torn} of {SAMPLES} torn, {deepest} levels").into()),
         }
+    })
+}
+
+/// Stacks for which the kernel has no room are looked at from outside.
+fn deep(interpreter: &Interpreter) -> Outcome {
+    let mut target = Target::start(interpreter, "chain.py", &["600"])?;
+    session(&mut target, |_, batches| {
+        let mut told = Told::default();
+        told.until(batches, 1)?;
+        let patient_until = Instant::now() + PATIENCE;
+        let is_outside = |sample: &LoopSample| sample.weight_ns.is_none();
+        while !told
+            .samples
+            .iter()
+            .rev()
+            .take(1)
+            .flat_map(|sample| &sample.loops)
+            .any(is_outside)
+        {
+            told.more(batches)?;
+            if Instant::now() > patient_until {
+                return Err("the kernel goes on".into());
+            }
+        }
+        Ok(())
     })
 }
 

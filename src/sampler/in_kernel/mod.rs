@@ -23,7 +23,7 @@ use crate::aio::loop_turn::RunOnceFacts;
 use crate::layout::Layout;
 use crate::target::bpf::kernel::{create_ring, create_scratch, load_program, number};
 use crate::target::bpf::ring::Ring;
-use crate::target::process::our_timens_offset_ns;
+use crate::target::process::{monotonic_now_ns, our_timens_offset_ns};
 use crate::target::thread_events::ThreadEvents;
 
 /// Room for looks that wait: at a thousand a second, of fifty frames each, for half a second.
@@ -48,6 +48,17 @@ enum State {
     Refused,
 }
 
+/// What there was in the ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Looks.
+    pub looks: u64,
+    /// Looks that should have been there, too.
+    pub lost: u64,
+    /// How long it had not been drained.
+    pub within_ns: u64,
+}
+
 /// Looks of one loop's thread.
 #[derive(Debug)]
 pub struct KernelLooks {
@@ -57,6 +68,8 @@ pub struct KernelLooks {
     timens_offset_ns: i64,
     /// What a loop polls that has no frame to tell it.
     poll_fd: Option<i32>,
+    /// When it was drained last.
+    drained_ns: u64,
     /// The last record at which the thread left its processor.
     left: Vec<u8>,
 }
@@ -149,12 +162,13 @@ impl KernelLooks {
             events: ThreadEvents::begin(found.tid, interval_ns, programs)?,
             spans: Spans::new(interval_ns),
             timens_offset_ns: our_timens_offset_ns(),
+            drained_ns: monotonic_now_ns(),
             left: Vec::new(),
         })
     }
 
     /// Hands over what there is: samples to be taken, each with the record that it is taken of.
-    /// `now_ns` is when the thread was seen to be there still. Returns how many looks were lost.
+    /// `now_ns` is when the thread was seen to be there still.
     ///
     /// # Errors
     /// That the kernel does not tell.
@@ -162,11 +176,13 @@ impl KernelLooks {
         &mut self,
         now_ns: Option<u64>,
         mut give: impl FnMut(Piece, Record<'_>),
-    ) -> io::Result<u64> {
+    ) -> io::Result<Drained> {
         let ran_ns = self.events.ran_ns()?;
         let (spans, left) = (&mut self.spans, &mut self.left);
         let (offset, poll_fd) = (self.timens_offset_ns, self.poll_fd);
+        let mut looks = 0;
         self.ring.drain(|bytes| {
+            looks += 1;
             let record = Record(bytes);
             let look = Look {
                 at_ns: record.at_ns().saturating_add_signed(offset),
@@ -189,6 +205,12 @@ impl KernelLooks {
         if let Some(now_ns) = now_ns {
             spans.catch_up(now_ns, ran_ns, |piece| give(piece, Record(left)));
         }
-        Ok(spans.lost())
+        let now_ns = monotonic_now_ns();
+        let before_ns = std::mem::replace(&mut self.drained_ns, now_ns);
+        Ok(Drained {
+            looks,
+            lost: spans.lost(),
+            within_ns: now_ns.saturating_sub(before_ns),
+        })
     }
 }

@@ -18,8 +18,36 @@ use crate::target::process::monotonic_now_ns;
 /// How long looks wait at most until they are taken notice of.
 const EVERY_NS: u64 = 50_000_000;
 
-/// So many samples in a row that show no loop mean that the kernel looks for the wrong one.
-const LOST: u32 = 200;
+/// Of so many samples half must be of use.
+const JUDGED: u32 = 50;
+
+/// More looks than these, in a second, cost the target too much: where a thread leaves its processor
+/// all the time, each takes it some microseconds.
+const MOST_A_SECOND: u64 = 10_000;
+
+/// Of what use the kernel's looks are. A stack that is deeper than there is room for is torn each
+/// time; from outside it is not.
+#[derive(Debug, Default)]
+struct Worth {
+    samples: u32,
+    useless: u32,
+}
+
+impl Worth {
+    fn note(&mut self, sample: &LoopSample) {
+        self.samples += 1;
+        self.useless += u32::from(sample.torn || sample.activity == LoopActivity::Unknown);
+    }
+
+    /// False if most of the last samples were of none.
+    fn is_given(&mut self) -> bool {
+        if self.samples < JUDGED {
+            return true;
+        }
+        let judged = std::mem::take(self);
+        2 * judged.useless <= judged.samples
+    }
+}
 
 impl Sampler {
     /// Leaves the looks to the kernel if there is one loop and it does so, as long as that goes on.
@@ -40,12 +68,13 @@ impl Sampler {
         ticker.silence();
         self.followed_from_ns = monotonic_now_ns();
         let loop_id = one.definition().id;
+        let mut worth = Worth::default();
         let goes_on = loop {
             let next = self.ends_ns().min(self.next_discovery_ns);
             let wait = next.saturating_sub(monotonic_now_ns()).min(EVERY_NS);
             sleep(Duration::from_nanos(wait));
             let now = monotonic_now_ns();
-            let goes_on = self.take_looks(&mut looks, now);
+            let goes_on = self.take_looks(&mut looks, &mut worth, now);
             self.is_to_end(now, stop)?;
             self.look_around(now)?;
             let is_same = matches!(self.loops.as_slice(), [one] if one.definition().id == loop_id);
@@ -62,32 +91,30 @@ impl Sampler {
     }
 
     /// Makes samples of the looks that there are; false if that leads nowhere any more.
-    fn take_looks(&mut self, looks: &mut KernelLooks, now: u64) -> bool {
+    fn take_looks(&mut self, looks: &mut KernelLooks, worth: &mut Worth, now: u64) -> bool {
         let state = self.loops[0].os_state();
         // A thread that has ended is not away: it does nothing any more.
         let is_there = !matches!(state, 'Z' | 'X' | '?');
         let mut last: Option<LoopSample> = None;
-        let mut unknown = 0;
         let until = is_there.then_some(now);
         let drained = looks.drain(until, |piece, record| {
             if self.loops[0].has_been_replaced() {
                 return;
             }
             let sample = self.take_look(piece, record);
-            unknown = match sample.activity {
-                LoopActivity::Unknown => unknown + 1,
-                _ => 0,
-            };
+            worth.note(&sample);
             last = Some(sample);
         });
-        let Ok(lost) = drained else {
+        let Ok(drained) = drained else {
             return false;
         };
-        self.quality.skipped += lost;
+        self.quality.skipped += drained.lost;
         if let Some(last) = last {
             self.look_now((last, state), now);
         }
-        is_there && unknown < LOST && !self.loops[0].has_been_replaced()
+        let most = MOST_A_SECOND * EVERY_NS.max(drained.within_ns) / 1_000_000_000;
+        let is_worth_it = worth.is_given() && drained.looks <= most;
+        is_there && is_worth_it && !self.loops[0].has_been_replaced()
     }
 
     /// Sends the sample that a look is, unless a sample of that time was sent already.
