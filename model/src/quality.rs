@@ -103,4 +103,7 @@ pub struct SamplingQuality {
     pub failed: u64,
     /// Events dropped because the consumer did not keep up.
     pub dropped: u64,
+    /// How many of the samples the kernel has taken, in the target's own thread.
+    #[serde(default)]
+    pub in_kernel: u64,
 }

@@ -124,17 +124,19 @@ impl Meter {
         ]
     }
 
-    /// The time that a sample was measured to stand for, as a rule the last before it.
+    /// The time that a sample was measured to stand for: the last before it, or else as much that
+    /// was spread over the time before.
     pub fn take(
         &mut self,
         (at, weight_ns): (u64, u64),
         content: Content,
         conditions: &Conditions,
     ) -> [Option<Slice>; 2] {
-        self.last = Some((at, content));
+        let before = self.last.replace((at, content)).map_or(0, |last| last.0);
         let from_ns = at.saturating_sub(weight_ns);
         let slice = Slice {
-            from_ns,
+            // Two pieces never overlap.
+            from_ns: from_ns.max(before).min(at),
             until_ns: at,
             weight_ns: conditions.pauses.running_time(from_ns, at).0,
             content,
@@ -216,8 +218,9 @@ mod tests {
         assert_eq!(weigh(10, 10, busy), [Some((0, 10)), None]);
         assert_eq!(weigh(13, 0, idle), [None, None]);
         assert_eq!(weigh(60, 30, idle), [Some((30, 20)), None]);
+        assert_eq!(weigh(62, 10, idle), [Some((60, 10)), None]);
         // What comes after shares the time with it, as ever.
-        let slices = meter.advance(70, busy, &conditions);
+        let slices = meter.advance(72, busy, &conditions);
         assert_eq!(
             slices.map(|slice| slice.map(|slice| slice.weight_ns)),
             [Some(5), Some(5)]

@@ -192,8 +192,12 @@ fn tell_end(report: &Report) {
         Some(EndReason::Unreadable) => "; the process could no longer be read",
         _ => "",
     };
+    let by_kernel = match quality.in_kernel {
+        0 => String::new(),
+        count => format!("; {count} by the kernel"),
+    };
     note(&format!(
-        "{} samples ({} late, {} torn, {} failed, {} dropped), {} stalls{ended}",
+        "{} samples ({} late, {} torn, {} failed, {} dropped{by_kernel}), {} stalls{ended}",
         quality.samples,
         quality.late,
         quality.torn,

@@ -4,19 +4,21 @@ use asyncspy_model::SamplingQuality;
 
 use super::units::counted;
 
-/// `6150 samples, 3 late, 2 torn`: what is zero is left out, the number of samples never.
+/// `6150 samples, 6100 by the kernel, 3 late, 2 torn`: what is zero is left out, the number of
+/// samples never.
 pub(super) fn sampling(quality: &SamplingQuality) -> String {
     let mut parts = vec![counted(quality.samples, "sample")];
-    let troubles = [
+    let notes = [
+        (quality.in_kernel, "by the kernel"),
         (quality.late, "late"),
         (quality.skipped, "skipped"),
         (quality.torn, "torn"),
         (quality.failed, "failed"),
         (quality.dropped, "dropped"),
     ];
-    for (count, trouble) in troubles {
+    for (count, note) in notes {
         if count > 0 {
-            parts.push(format!("{count} {trouble}"));
+            parts.push(format!("{count} {note}"));
         }
     }
     parts.join(", ")
@@ -39,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_troubles_are_named() {
+    fn only_what_there_is_is_named() {
         let mut quality = SamplingQuality {
             samples: 100,
             ..SamplingQuality::default()
@@ -51,5 +53,8 @@ mod tests {
         assert_eq!(sampling(&quality), "100 samples, 7 late, 6 torn");
         assert!(is_poor(&quality));
         assert!(is_poor(&SamplingQuality::default()));
+        quality.in_kernel = 90;
+        let text = "100 samples, 90 by the kernel, 7 late, 6 torn";
+        assert_eq!(sampling(&quality), text);
     }
 }

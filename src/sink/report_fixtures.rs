@@ -82,6 +82,7 @@ pub(super) fn report() -> Report {
             torn: 2,
             failed: 0,
             dropped: 0,
+            in_kernel: 0,
         },
         achieved_hz: f64Bits(99.8),
         loops: vec![loop_report()],

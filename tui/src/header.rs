@@ -161,10 +161,10 @@ fn quality_pieces(report: &Report, pausing: bool) -> Vec<Piece> {
         0 => Piece::new(9, "", Tone::Plain),
         some => Piece::new(2, format!("{name} {}", format::count(some)), Tone::Warn),
     };
-    let pause = if pausing {
-        ("PAUSING", Tone::Warn)
-    } else {
-        ("not pausing", Tone::Plain)
+    let pause = match (pausing, quality.in_kernel) {
+        (true, _) => ("PAUSING", Tone::Warn),
+        (false, 0) => ("not pausing", Tone::Plain),
+        (false, _) => ("in kernel", Tone::Plain),
     };
     let watched = report
         .at_monotonic_ns

@@ -143,7 +143,9 @@ impl Sampler {
         if piece.at_ns < self.followed_from_ns || one.has_been_replaced() {
             return sample;
         }
-        self.quality.samples += u64::from(piece.weight_ns > 0);
+        let counts = u64::from(piece.weight_ns > 0);
+        self.quality.samples += counts;
+        self.quality.in_kernel += counts;
         self.quality.torn += u64::from(sample.torn);
         let mut samples = LoopSamples::new();
         samples.push(sample);
