@@ -24,10 +24,14 @@ impl ThreadEvents {
     /// thread.
     pub fn begin(tid: i32, interval_ns: u64, programs: [OwnedFd; 2]) -> io::Result<Self> {
         let mut ticks = open(tid, Software::CPU_CLOCK, interval_ns).build()?;
-        let mut switches = open(tid, Software::CONTEXT_SWITCHES, 1).build_with_group(&mut ticks)?;
+        // On as soon as the first one is: enabled after it, it would not be before the thread is
+        // given a processor the next time.
+        let mut switches = open(tid, Software::CONTEXT_SWITCHES, 1)
+            .enabled(true)
+            .build_with_group(&mut ticks)?;
         ticks.set_bpf(programs[0].as_raw_fd())?;
         switches.set_bpf(programs[1].as_raw_fd())?;
-        ticks.enable_group()?;
+        ticks.enable()?;
         Ok(Self {
             ticks,
             switches,
@@ -59,6 +63,6 @@ fn open(tid: i32, event: Software, period: u64) -> Builder<'static> {
 impl Drop for ThreadEvents {
     fn drop(&mut self) {
         // Whatever cannot be disabled ends with its descriptor.
-        let _ = self.ticks.disable_group();
+        let _ = self.ticks.disable();
     }
 }

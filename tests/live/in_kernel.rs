@@ -34,6 +34,9 @@ const SAMPLES_A_SLEEP: u64 = 10;
 /// How long the loop is held: as the command says it, and in nanoseconds.
 const STALL: (&str, u64) = ("stall 0.33", 330_000_000);
 
+/// How often.
+const STALLS: usize = 3;
+
 /// Each version, with asyncio's own loop and with uvloop.
 pub fn trials(interpreters: &[Interpreter]) -> Vec<Trial> {
     let own = nix::unistd::gettid().as_raw();
@@ -69,6 +72,20 @@ impl Told {
     fn taken(&self) -> impl Iterator<Item = &LoopSample> {
         let each = self.samples.iter().flat_map(|sample| &sample.loops);
         each.filter(|sample| sample.weight_ns.is_some())
+    }
+
+    /// The samples of the kernel stand for all of the time between the first and the last.
+    fn all_time_is_accounted_for(&self) -> Outcome {
+        let is_taken = |sample: &&Sample| sample.loops.iter().any(|one| one.weight_ns.is_some());
+        let moments = || self.samples.iter().filter(is_taken);
+        let moments = || moments().map(|sample| sample.at_monotonic_ns);
+        let span = moments().max().unwrap_or(0) - moments().min().unwrap_or(0);
+        let weights = self.taken().filter_map(|sample| sample.weight_ns);
+        let accounted: u64 = weights.map(u64::from).sum();
+        match accounted.abs_diff(span) < span / 50 {
+            true => Ok(()),
+            false => Err(format!("of {span} ns samples stand for {accounted}").into()),
+        }
     }
 
     fn more(&mut self, batches: &Receiver<Batch>) -> Outcome {
@@ -133,6 +150,7 @@ fn chain(interpreter: &Interpreter) -> Outcome {
         if slept * SAMPLES_A_SLEEP > SAMPLES as u64 {
             return Err(format!("{slept} sleeps").into());
         }
+        told.all_time_is_accounted_for()?;
         let torn = told.taken().filter(|sample| sample.torn).count();
         let mut deepest = 0;
         for sample in told.taken().filter(|sample| !sample.torn) {
@@ -193,7 +211,9 @@ fn stall(interpreter: &Interpreter, words: &[&str]) -> Outcome {
     session(&mut target, |target, batches| {
         let mut told = Told::default();
         told.until(batches, 100)?;
-        target.stall(STALL.0)?;
+        for _ in 0..STALLS {
+            target.stall(STALL.0)?;
+        }
         // What has come of the stall is told a batch later.
         told.until(batches, told.taken().count() + 1_000)?;
         let mut longest = 0;
@@ -208,6 +228,7 @@ fn stall(interpreter: &Interpreter, words: &[&str]) -> Outcome {
             turn.1 += u64::from(sample.weight_ns.unwrap_or(0));
             longest = longest.max(turn.1);
         }
+        told.all_time_is_accounted_for()?;
         let off = longest.abs_diff(STALL.1);
         match off < STALL.1 / 10 {
             true => Ok(()),
