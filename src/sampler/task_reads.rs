@@ -22,7 +22,7 @@ use crate::target::memory::{Fields, MemoryError, MemoryView, MemoryViewExt, Proc
 const DICT_SIZE: usize = 48;
 
 /// Where a dict object has its keys.
-const DICT_KEYS: u64 = 32;
+pub(super) const DICT_KEYS: u64 = 32;
 
 /// Bytes of the keys of a dict with up to eight slots, in any version.
 const KEYS_SIZE: usize = 256;

@@ -4,13 +4,14 @@
 use asyncspy_model::RemoteAddr;
 
 use super::record::{
-    ARGUMENT, AT, CALL, COUNTS, DICT, DICT_KEYS, DICT_SIZE, END, FLAGS, FRAMES, HEAD, KEYS,
-    KEYS_SIZE, LEAVES, LOCALS, LOCALS_SIZE, LOOP_AT, MOST, NAME, NAME_AT, NAME_SIZE, NONE,
-    NUMBER_SIZE, NUMBERS, POLLS, TASK, TASK_AT, TASK_SIZE, WHOLE, WORDS, stride,
+    ARGUMENT, AT, CALL, COUNTS, DICT, DICT_SIZE, END, FLAGS, FRAMES, HEAD, KEYS, KEYS_SIZE, LEAVES,
+    LOCALS, LOCALS_SIZE, LOOP_AT, MOST, NAME, NAME_AT, NAME_SIZE, NONE, NUMBER_SIZE, NUMBERS,
+    POLLS, TASK, TASK_AT, TASK_SIZE, WHOLE, WORDS, stride,
 };
 use crate::aio::loop_turn::RunOnceFacts;
 use crate::layout::{DictKeySizes, FrameEntry, Layout, RunningTask, uvloop};
 use crate::sampler::discovery::RunningLoopFound;
+use crate::sampler::task_reads::DICT_KEYS;
 use crate::target::bpf::assembler::{
     Assembler, Helper, Instruction, Label, R0, R1, R2, R3, R4, R6, R7, R8, R9, STACK, When,
 };

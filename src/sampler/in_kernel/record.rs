@@ -6,6 +6,7 @@ use asyncspy_model::RemoteAddr;
 use crate::layout::Layout;
 use crate::python::frame::RawFrame;
 use crate::sampler::opaque::OpaqueReading;
+use crate::sampler::task_reads::DICT_KEYS;
 use crate::target::memory::Fields;
 use crate::target::threads::SystemCall;
 
@@ -207,6 +208,3 @@ impl<'a> Record<'a> {
         ways.chain(objects).filter(|(addr, _)| !addr.is_null())
     }
 }
-
-/// Where a dict object has its keys (`ma_keys`, 3.8 to 3.15).
-pub(super) const DICT_KEYS: u64 = 32;
