@@ -248,7 +248,6 @@ impl Writer<'_> {
         self.walk(MOST.cast_signed(), until, (whole, end));
         if let Some(run_once) = self.subject.run_once {
             self.code.place(loop_frame);
-            self.code.store(R6, LOOP_AT, R8);
             self.forget_length();
             self.loop_frame(run_once, polls, end);
             self.take_place(end);
@@ -329,7 +328,9 @@ impl Writer<'_> {
         let locals = i32::try_from(frame.localsplus).unwrap_or(0);
         self.code.plus_value(R3, locals);
         self.copy_to(LOCALS, 8 * run_once.count as u64);
+        // What could not be read is zeros, which are the locals of a loop that polls.
         self.code.jump_when(R0, When::IsNot, 0, unread);
+        self.code.store(R6, LOOP_AT, R8);
         let local = |slot: u64| i16::try_from(8 * slot).map_or(LOCALS, |at| LOCALS + at);
         for (nth, slot) in run_once.slots.into_iter().enumerate() {
             let Some(slot) = slot else { continue };
